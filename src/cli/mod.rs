@@ -3,6 +3,7 @@
 #[macro_use]
 mod note;
 
+mod certificates;
 pub mod check;
 pub mod colour;
 mod compare;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::PipelineArgs;
-use crate::engine::{self, Heat, Picture, PictureBox};
+use crate::engine::{self, Heat, Picture, PictureBox, Status};
 use crate::operators::registry::Registry;
 use crate::report::{self, BoxPicture, CasePicture, HeatMap, ReportContext};
 
@@ -41,7 +41,14 @@ pub fn run(args: &ReportArgs, registry: &Registry) -> ExitCode {
     };
     let cases = pictures.into_iter().map(picture).collect();
     let begun = engine::begin_page(&out, &path);
-    match report::write(&out.join("tables"), &path, ReportContext { pipeline_name, cases }) {
+    let Status { workers, gone, .. } = match Status::read(&out.join("store")) {
+        Ok(status) => status.unwrap_or_default(),
+        Err(error) => {
+            note!("warning: the page tells of no workers: {error}");
+            Status::default()
+        }
+    };
+    match report::write(&out.join("tables"), &path, ReportContext { pipeline_name, cases, workers, gone }) {
         Ok(()) => {
             if let Err(error) = begun.and_then(|()| engine::keep_page(&out, &path)) {
                 note!("how the page was written is not kept, so that `verify` cannot compare it: {error}");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 
+use super::certificates::CertificatesArgs;
 use super::progress::Progress;
 use super::{EmptyArgs, PipelineArgs};
 use crate::engine::{self, Cluster, ClusterError, Listening, Options, RunError, SourceError, Summary};
@@ -76,18 +77,20 @@ struct WorkersArgs {
     /// Leave all actions to workers; this process only decides what is done, keeps the store and writes the tables
     #[arg(long, conflicts_with = "processes")]
     no_local: bool,
-    /// Send files over the network to workers that cannot read the archive and `out` themselves; it is not encrypted
+    /// Send files over the network to workers that cannot read the archive and `out` themselves; it is encrypted only if `--cert` is given
     #[arg(long, conflicts_with = "processes")]
     send: bool,
     /// The time without a message from a worker after which its actions are given to others
     #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = humantime::parse_duration)]
     silence: Duration,
+    #[command(flatten)]
+    certificates: CertificatesArgs,
 }
 
 impl RunArgs {
     /// Returns how the run takes workers, if it does.
     fn listening(&self, plan: &mut Plan, registry: &Registry) -> Result<Option<Listening>, Problems> {
-        let WorkersArgs { listen, token_file, no_local, send, silence } = &self.joining;
+        let WorkersArgs { listen, token_file, no_local, send, silence, certificates } = &self.joining;
         let of_pipeline = plan.settings.workers.clone().filter(|_| self.processes.is_none());
         let Some(address) = listen.clone().or(of_pipeline) else { return Ok(None) };
         // All go by one text.
@@ -96,6 +99,7 @@ impl RunArgs {
         Ok(Some(Listening {
             address,
             token: token_file.clone(),
+            certificates: certificates.files(),
             local: !no_local,
             send: *send,
             silence: (*silence).clamp(SILENCE.0, SILENCE.1),
@@ -139,7 +143,9 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
             Err(problems) => return super::refuse(&problems),
         },
     };
-    if options.listening.is_none() && (args.joining.no_local || args.joining.token_file.is_some()) {
+    let WorkersArgs { no_local, token_file, certificates, .. } = &args.joining;
+    let asked = *no_local || token_file.is_some() || certificates.files().is_some();
+    if options.listening.is_none() && asked {
         note!(
             "error: an address for workers expected, none found\nhint: `--listen HOST:PORT`, or `workers` in `[pipeline]`"
         );

@@ -14,6 +14,8 @@ use crate::operators::registry::Registry;
 
 /// A run that has not told of itself for longer is not as it should be.
 const SILENT: Duration = Duration::from_secs(15);
+/// The number of lost workers that are told of one by one.
+const LOST: usize = 5;
 
 /// The command line of `status`.
 #[derive(Debug, Args)]
@@ -144,7 +146,7 @@ fn table(text: &mut String, status: &Status) {
 /// A line for each worker; nothing where there are none.
 fn workers(text: &mut String, status: &Status) {
     if status.workers.is_empty() {
-        return;
+        return lost(text, status);
     }
     let width = status.workers.iter().map(|worker| worker.name.chars().count()).max().unwrap_or(0);
     let width = width.max("worker".len());
@@ -161,10 +163,28 @@ fn workers(text: &mut String, status: &Status) {
             None if worker.leaving => "  leaves".to_owned(),
             None => String::new(),
         };
+        let twice = match worker.twice {
+            0 => String::new(),
+            twice => format!("  {twice} that another had"),
+        };
         let _ = writeln!(
             text,
-            "{name:width$}  {device:>7}  {running:>7}  {done:>7}  {held:>10}  {read:>10}{said}"
+            "{name:width$}  {device:>7}  {running:>7}  {done:>7}  {held:>10}  {read:>10}{twice}{said}"
         );
+    }
+    lost(text, status);
+}
+
+/// A line for each of the workers that were lost last, and how many others were.
+fn lost(text: &mut String, status: &Status) {
+    let lost = status.gone.last.iter().rev().filter_map(|worker| Some((worker, worker.lost.as_ref()?)));
+    let mut told = 0;
+    for (worker, why) in lost.take(LOST) {
+        told += 1;
+        let _ = writeln!(text, "the worker {} was lost after {} actions: {why}", worker.name, worker.done);
+    }
+    if status.gone.lost > told {
+        let _ = writeln!(text, "and {} others were lost before", status.gone.lost - told);
     }
 }
 
@@ -246,6 +266,36 @@ net: epoch 2 of 9, step 30 of 135
 4321 files, 20 cases, 1 rejected, 2 waiting to be quiet
 ";
         assert_eq!(render(&status(), Life::Running, at(3)), expected);
+    }
+
+    #[test]
+    fn workers_are_lines_and_those_that_were_lost_are_named() {
+        let worker = |name: &str, twice, silent_s| WorkerStatus {
+            name: name.to_owned(),
+            device: "cpu".to_owned(),
+            running: 1,
+            done: 7,
+            twice,
+            silent_s,
+            ..WorkerStatus::default()
+        };
+        let mut told = status();
+        told.workers = vec![worker("a", 0, None), worker("b", 2, Some(9.0))];
+        told.gone.note(worker("orderly", 0, None), None);
+        for number in 0..7 {
+            told.gone.note(worker(&format!("w{number}"), 0, None), Some("it hung up"));
+        }
+        let text = render(&told, Life::Running, at(3));
+        let lines: Vec<&str> = text.lines().collect();
+        let row = lines.iter().position(|line| line.starts_with("worker  ")).unwrap();
+        assert!(lines[row + 1].starts_with("a ") && lines[row + 1].ends_with("0 B"), "{text}");
+        assert!(lines[row + 2].ends_with("  2 that another had  silent for 9s"), "{text}");
+        assert_eq!(lines[row + 3], "the worker w6 was lost after 7 actions: it hung up");
+        assert_eq!(lines[row + 7], "the worker w2 was lost after 7 actions: it hung up");
+        assert_eq!(lines[row + 8], "and 2 others were lost before");
+        assert!(!text.contains("orderly"));
+        told.workers.clear();
+        assert!(render(&told, Life::Running, at(3)).contains("\nthe worker w6 was lost"));
     }
 
     #[test]

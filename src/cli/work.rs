@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::PipelineArgs;
+use super::certificates::CertificatesArgs;
 use super::run::fail;
 use crate::engine::{self, Joined};
 use crate::operators::registry::Registry;
@@ -29,6 +30,8 @@ pub struct WorkArgs {
     /// The file with the secret token that the run and its workers share; not needed on a single machine
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    certificates: CertificatesArgs,
     /// The device of this worker: `auto`, `cpu`, `cuda` or one GPU as `cuda:0`; when it is left out, the pipeline's
     /// `device`
     #[arg(long)]
@@ -86,6 +89,7 @@ pub fn run(args: &WorkArgs, registry: &Registry) -> ExitCode {
     let joined = Joined {
         address: args.join.clone(),
         token: args.token_file.clone(),
+        certificates: args.certificates.files(),
         name,
         device: args.device.clone(),
         memory_bytes: args.memory,

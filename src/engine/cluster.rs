@@ -28,7 +28,7 @@ use crate::pipeline::Plan;
 pub use crew::{Crew, TendError, tell};
 pub use links::{Links, meet};
 pub use peer::join;
-pub use workers::{Gate, Joined, Listening, work};
+pub use workers::{Certificates, Gate, Joined, Listening, work};
 
 /// The processes that work together, with this one's place among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +204,17 @@ pub enum ClusterError {
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// A certificate, a key or an authority that cannot be used.
+    #[error(
+        "{}: {why}\nhint: `--cert` and `--key` name a certificate and its private key, `--ca` the certificate of whoever signed those of both ends, all in PEM",
+        path.display()
+    )]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// No token, where one is needed.
     #[error(

@@ -23,7 +23,7 @@ mod watch;
 pub use crate::executor::{Training, trainings, trains};
 pub use crate::store::host;
 pub use archive::SourceError;
-pub use cluster::{Cluster, ClusterError, Joined, Listening, join, work};
+pub use cluster::{Certificates, Cluster, ClusterError, Joined, Listening, join, work};
 pub use control::ControlError;
 pub use error::RunError;
 pub use insight::differences::{Difference, short};
@@ -44,7 +44,7 @@ pub use session::run::{run, watch};
 pub use session::scored::Scored;
 pub use session::summary::{StageCount, Summary};
 pub use status::{
-    Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, WorkerStatus, metrics,
+    GoneWorkers, Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, WorkerStatus, metrics,
 };
 pub use upkeep::{Failures, Garbage, Item, Verified, begin_page, forget_failures, gc, keep_page, verify};
 pub use watch::{Change, Settle, Watcher};

@@ -1,5 +1,6 @@
 //! Where a run stands, as a file that other processes read and as metrics for Prometheus.
 
+mod gone;
 mod meter;
 mod metrics;
 pub(in crate::engine) mod monitor;
@@ -19,6 +20,7 @@ use tomoflow_connectors::private;
 use crate::executor::Training;
 use crate::store::host;
 
+pub use gone::GoneWorkers;
 pub use meter::Meter;
 pub use metrics::metrics;
 pub use server::MetricsServer;
@@ -94,6 +96,8 @@ pub struct WorkerStatus {
     pub running: usize,
     /// Actions that it has ended.
     pub done: u64,
+    /// Actions that it was given although another had them, since they took long.
+    pub twice: u64,
     /// Bytes that its actions hold.
     pub held_bytes: u64,
     /// Bytes of source files that it has read.
@@ -102,6 +106,8 @@ pub struct WorkerStatus {
     pub silent_s: Option<f64>,
     /// Whether it was told to stop.
     pub leaving: bool,
+    /// Why it is gone, of one that did not leave in order.
+    pub lost: Option<String>,
     /// Its trainings, by stage.
     pub trainings: BTreeMap<String, Training>,
 }
@@ -154,6 +160,8 @@ pub struct Status {
     pub listening: Option<String>,
     /// Workers that take part.
     pub workers: Vec<WorkerStatus>,
+    /// Workers that took part and are gone.
+    pub gone: GoneWorkers,
     /// Other processes of the run of which nothing is heard, by number: they are waited for.
     pub silent: Vec<usize>,
 }

@@ -14,6 +14,7 @@ mod pictures;
 mod pooled;
 mod slice;
 mod training;
+mod workers;
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -28,7 +29,7 @@ pub use archive::{ArchiveContents, ArchiveRow, CodeGroup, RefusedExample};
 pub use comparison::{Compared, Comparison, Paired, Question, Standing, System};
 use html::{count, figure, number, seconds};
 
-use crate::engine::is_remark;
+use crate::engine::{GoneWorkers, WorkerStatus, is_remark};
 use crate::metrics::Statistics;
 
 /// What the page shows beside the tables.
@@ -38,6 +39,10 @@ pub struct ReportContext {
     pub pipeline_name: String,
     /// Some cases to look at, at most six of which are shown.
     pub cases: Vec<CasePicture>,
+    /// The workers that took part in the last run and were there last.
+    pub workers: Vec<WorkerStatus>,
+    /// The workers that took part in the last run and are gone.
+    pub gone: GoneWorkers,
 }
 
 /// One slice of a case, with what was drawn on it.
@@ -215,6 +220,7 @@ impl Contents {
             overview::cases(&self.cases),
             overview::rejects(&self.rejects),
             overview::runs(&runs),
+            workers::workers(&context.workers, &context.gone),
         ];
         Ok(html::page(&context.pipeline_name, "report", &last, &main.concat(), ""))
     }

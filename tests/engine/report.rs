@@ -196,6 +196,7 @@ fn context(text: &str) -> ReportContext {
             picture("1.2.826.0.1.7", "median Dice, 0.88", (170.0, 150.0), 14.0),
             picture("1.2.826.0.1.102", "best Dice, 0.95", (160.0, 128.0), 70.0),
         ],
+        ..ReportContext::default()
     }
 }
 
@@ -318,7 +319,7 @@ fn no_tables_make_a_page_and_damaged_pictures_are_refused() {
         CasePicture { heats: vec![HeatMap { name: "entropy".into(), shares: vec![0; 3] }], ..good() },
     ];
     for case in damaged {
-        let context = ReportContext { pipeline_name: String::new(), cases: vec![case] };
+        let context = ReportContext { cases: vec![case], ..ReportContext::default() };
         let refused = write(dir.path(), &out, context).unwrap_err();
         assert!(matches!(&refused, ReportError::Picture { case, .. } if case == "7"), "{refused}");
     }

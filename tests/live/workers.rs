@@ -1,5 +1,10 @@
 //! Workers that come and go: killed, frozen, refused, late; the tables are those of a run that nobody disturbed.
 
+mod examples;
+mod sealed;
+mod told;
+mod twice;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -21,10 +21,11 @@ const FLOORS: [&[&str]; 12] = [
 ];
 
 /// Crates that have one home.
-const HOMES: [(&str, &str); 9] = [
+const HOMES: [(&str, &str); 10] = [
     ("redb", "store"),
     ("notify", "engine"),
     ("httparse", "engine"),
+    ("rustls", "engine"),
     ("prometheus_client", "engine"),
     ("timely", "engine"),
     ("differential_dataflow", "engine"),

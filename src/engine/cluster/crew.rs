@@ -16,7 +16,7 @@ use super::packed::Packed;
 use super::pulse::Pulse;
 use super::workers::Workers;
 use crate::engine::rules::Rules;
-use crate::engine::status::WorkerStatus;
+use crate::engine::status::{GoneWorkers, WorkerStatus};
 use crate::executor::work::Action;
 use crate::executor::{Context, Executor, Finished, Job};
 
@@ -107,6 +107,11 @@ impl Crew {
         self.workers.as_ref().map_or_else(Vec::new, Workers::status)
     }
 
+    /// Workers that took part in the run and are gone.
+    pub fn departed(&self) -> GoneWorkers {
+        self.workers.as_ref().map_or_else(GoneWorkers::default, Workers::departed)
+    }
+
     /// Waits for no action of this process when it is dropped.
     pub fn leave(&mut self) {
         self.own.leave();
@@ -164,7 +169,7 @@ impl Crew {
     /// When a process is gone.
     pub fn tend(&mut self) -> Result<(), TendError> {
         self.own.give_up()?;
-        self.workers.iter().for_each(Workers::tend);
+        self.workers.iter_mut().for_each(|workers| workers.tend(&self.context));
         for remote in &mut self.peers {
             for (key, (cancelled, told)) in &mut remote.jobs {
                 if cancelled.load(Ordering::Relaxed) && !*told {

@@ -1,6 +1,6 @@
 //! A link to another process: several threads may write, each a whole message at a time, and one hears.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,21 +16,31 @@ const ASKED_EVERY: libc::c_int = 5;
 const ASKED_TIMES: libc::c_int = 4;
 
 /// A link to another process.
-pub struct Link {
-    writing: Arc<Mutex<TcpStream>>,
+pub struct Link<W = TcpStream> {
+    writing: Arc<Mutex<W>>,
     /// The time when something was heard last; `None` before anybody listens.
     heard: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Clone for Link {
+impl<W> Clone for Link<W> {
     fn clone(&self) -> Self {
         Self { writing: self.writing.clone(), heard: self.heard.clone() }
     }
 }
 
 impl Link {
+    /// The connection, to hear what is said on it.
+    ///
+    /// # Errors
+    /// When the system gives no more handles.
+    pub fn hearing(&self) -> io::Result<TcpStream> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner).try_clone()
+    }
+}
+
+impl<W: Write> Link<W> {
     /// A link over a connection.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: W) -> Self {
         Self { writing: Arc::new(Mutex::new(stream)), heard: Arc::default() }
     }
 
@@ -48,14 +58,6 @@ impl Link {
     /// When the link is broken.
     pub fn say_now<T: Serialize>(&self, message: &T) -> io::Result<()> {
         self.writing.try_lock().map_or(Ok(()), |mut link| message::say(&mut *link, message))
-    }
-
-    /// The connection, to hear what is said on it.
-    ///
-    /// # Errors
-    /// When the system gives no more handles.
-    pub fn hearing(&self) -> io::Result<TcpStream> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner).try_clone()
     }
 
     /// Notes that something was heard, or that somebody begins to listen.

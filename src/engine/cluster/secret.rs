@@ -91,7 +91,7 @@ impl Secret {
     }
 
     /// Proves itself as the one who called, and has the other end prove itself.
-    pub(super) fn call(&self, link: &mut TcpStream, deadline: Instant) -> io::Result<()> {
+    pub(super) fn call(&self, link: &mut impl Timed, deadline: Instant) -> io::Result<()> {
         let own: [u8; NUMBER] = rand::random();
         let theirs = read(link, deadline)?;
         let proof = self.proof("who called", [&theirs, &own]);
@@ -104,7 +104,7 @@ impl Secret {
     }
 
     /// Answers as the one who was called: the caller has to prove itself first.
-    pub(super) fn answer(&self, link: &mut TcpStream, deadline: Instant) -> io::Result<()> {
+    pub(super) fn answer(&self, link: &mut impl Timed, deadline: Instant) -> io::Result<()> {
         let own: [u8; NUMBER] = rand::random();
         link.write_all(&own)?;
         let theirs = read(link, deadline)?;
@@ -117,25 +117,37 @@ impl Secret {
 }
 
 /// Reads so many bytes until a moment, however slowly they drip.
-fn read(link: &mut TcpStream, deadline: Instant) -> io::Result<[u8; NUMBER]> {
+fn read(link: &mut impl Timed, deadline: Instant) -> io::Result<[u8; NUMBER]> {
     let mut bytes = [0; NUMBER];
     Until { link, deadline }.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
+/// A link on which nobody waits longer than they want.
+pub(super) trait Timed: Read + Write {
+    /// Has each reading end after a time; `None` for never.
+    fn wait_at_most(&self, time: Option<Duration>) -> io::Result<()>;
+}
+
+impl Timed for TcpStream {
+    fn wait_at_most(&self, time: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(time)
+    }
+}
+
 /// A link that gives up at a moment.
-pub(super) struct Until<'l> {
-    pub(super) link: &'l mut TcpStream,
+pub(super) struct Until<'l, L> {
+    pub(super) link: &'l mut L,
     pub(super) deadline: Instant,
 }
 
-impl Read for Until<'_> {
+impl<L: Timed> Read for Until<'_, L> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
-        self.link.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        self.link.wait_at_most(Some(left.max(Duration::from_millis(1))))?;
         self.link.read(buffer)
     }
 }

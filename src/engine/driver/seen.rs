@@ -12,7 +12,7 @@ use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
 use crate::engine::dataflow::is_judged_anyhow;
 use crate::engine::session::summary::StageCount;
-use crate::engine::status::WorkerStatus;
+use crate::engine::status::{GoneWorkers, WorkerStatus};
 use crate::executor::work::{Action, BoundCase, Member};
 use crate::operators::models::train::{Enough, Part, Retrain, Split, Train};
 use crate::operators::registry::Stage;
@@ -69,6 +69,11 @@ impl Driver {
     /// Workers that take part now.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.crew.as_ref().map_or_else(Vec::new, Crew::status)
+    }
+
+    /// Workers that took part in the run and are gone.
+    pub fn gone_workers(&self) -> GoneWorkers {
+        self.crew.as_ref().map_or_else(GoneWorkers::default, Crew::departed)
     }
 
     /// Returns what waits and what runs: stage, since when it is wanted, whether it runs.

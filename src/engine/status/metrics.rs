@@ -115,11 +115,16 @@ fn trainings(registry: &mut Registry, status: &Status) {
 
 /// Workers, by name; nothing while there are none. Two of one name and device are one line.
 fn workers(registry: &mut Registry, status: &Status) {
+    if status.listening.is_some() {
+        let lost: Counter = Counter::default();
+        lost.inc_by(status.gone.lost);
+        registry.register("workers_lost", "Workers that are gone and did not leave in order", lost);
+    }
     if status.workers.is_empty() {
         return;
     }
     type Value = fn(&WorkerStatus) -> u64;
-    let gauges: [(_, _, Value); 4] = [
+    let gauges: [(_, _, Value); 5] = [
         ("worker_actions_running", "Actions that a worker has", |worker| worker.running as u64),
         ("worker_bytes_in_flight", "Bytes that a worker's actions hold", |worker| worker.held_bytes),
         ("worker_memory_limit_bytes", "Bytes that a worker's actions may hold at once", |worker| {
@@ -128,6 +133,11 @@ fn workers(registry: &mut Registry, status: &Status) {
         ("worker_silent", "Whether nothing is heard of a worker", |worker| {
             u64::from(worker.silent_s.is_some())
         }),
+        (
+            "worker_silent_seconds",
+            "For how long nothing is heard of a worker, where that is too long",
+            |worker| worker.silent_s.unwrap_or(0.0) as u64,
+        ),
     ];
     for (name, help, value) in gauges {
         let family = Family::<Worker, Count>::default();
@@ -136,8 +146,11 @@ fn workers(registry: &mut Registry, status: &Status) {
         }
         registry.register(name, help, family);
     }
-    let counters: [(_, _, Value); 2] = [
+    let counters: [(_, _, Value); 3] = [
         ("worker_actions_done", "Actions that a worker has ended", |worker| worker.done),
+        ("worker_actions_twice", "Actions that a worker was given although another had them", |worker| {
+            worker.twice
+        }),
         ("worker_read_bytes", "Bytes of source files that a worker has read", |worker| worker.read_bytes),
     ];
     for (name, help, value) in counters {
@@ -195,7 +208,9 @@ mod tests {
         status.trainings.insert("net".to_owned(), training);
         let worker =
             WorkerStatus { name: "w".to_owned(), device: "cpu".to_owned(), ..WorkerStatus::default() };
-        let silent = WorkerStatus { silent_s: Some(7.5), running: 2, done: 3, ..worker.clone() };
+        let silent = WorkerStatus { silent_s: Some(7.5), running: 2, done: 3, twice: 1, ..worker.clone() };
+        status.listening = Some("127.0.0.1:7400".to_owned());
+        status.gone.note(worker.clone(), Some("it hung up"));
         status.workers = vec![WorkerStatus { running: 1, ..worker }, silent];
         let text = metrics(&status);
         let lines: Vec<_> = text.lines().collect();
@@ -220,6 +235,9 @@ mod tests {
             "tomoflow_worker_actions_running{worker=\"w\",device=\"cpu\"} 3",
             "tomoflow_worker_actions_done_total{worker=\"w\",device=\"cpu\"} 3",
             "tomoflow_worker_silent{worker=\"w\",device=\"cpu\"} 1",
+            "tomoflow_worker_silent_seconds{worker=\"w\",device=\"cpu\"} 7",
+            "tomoflow_worker_actions_twice_total{worker=\"w\",device=\"cpu\"} 1",
+            "tomoflow_workers_lost_total 1",
         ] {
             assert!(lines.contains(&line), "`{line}` is not in\n{text}");
         }

@@ -117,6 +117,7 @@ impl Monitor {
                 rejected,
                 trainings,
                 workers,
+                gone: driver.gone_workers(),
                 seconds,
                 ..status.clone()
             };

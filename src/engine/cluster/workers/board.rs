@@ -6,6 +6,7 @@
 mod ends;
 #[cfg(test)]
 mod tests;
+mod twice;
 
 pub use ends::failed;
 
@@ -18,10 +19,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use tomoflow_connectors::Digest;
 
+pub use self::twice::Late;
+use self::twice::Pace;
 use super::super::packed::Packed;
 use super::member::{Member, ToSend};
 use super::words::{Join, Pulse, ToWorker, What};
-use crate::engine::status::WorkerStatus;
+use crate::engine::status::{GoneWorkers, WorkerStatus};
 use crate::executor::work::Action;
 use crate::executor::{Finished, Job};
 use crate::store::{Artifacts, Incoming, StoreError};
@@ -37,6 +40,8 @@ pub struct Board {
     report: Sender<Finished>,
     artifacts: Artifacts,
     silence: Duration,
+    /// Those who are gone, of the whole run.
+    departed: Arc<Mutex<GoneWorkers>>,
 }
 
 #[derive(Default)]
@@ -54,6 +59,8 @@ struct Inner {
     /// What is said to those who come now: there is nothing more of this plan.
     closed: Option<ToWorker>,
     local: bool,
+    /// How long actions take, so that those that take far longer are known.
+    pace: Pace,
 }
 
 struct Lease {
@@ -92,10 +99,17 @@ impl Inner {
 }
 
 impl Board {
-    /// A board with nobody yet. What ends is said to `report`. `local` says whether the run's own machine works as well.
-    pub fn new(report: Sender<Finished>, artifacts: Artifacts, silence: Duration, local: bool) -> Self {
+    /// A board with nobody yet. What ends is said to `report`. `local` says whether the run's own machine works as well; who
+    /// goes is noted in `departed`.
+    pub fn new(
+        report: Sender<Finished>,
+        artifacts: Artifacts,
+        silence: Duration,
+        local: bool,
+        departed: Arc<Mutex<GoneWorkers>>,
+    ) -> Self {
         let inner = Mutex::new(Inner { local, ..Inner::default() });
-        Self { inner, report, artifacts, silence }
+        Self { inner, report, artifacts, silence, departed }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -294,6 +308,11 @@ impl Board {
         while began.elapsed() < patience && here() {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Returns who took part in the run and is gone.
+    pub fn departed(&self) -> GoneWorkers {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns who takes part, for `status`.

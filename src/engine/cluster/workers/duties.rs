@@ -10,6 +10,7 @@ use tomoflow_connectors::{Digest, Reject};
 use super::super::link::Link;
 use super::super::packed::Packed;
 use super::supply::Supply;
+use super::wire::Wire;
 use super::words::{FromWorker, Pulse, ToWorker, What, pieces};
 use crate::executor::work::Action;
 use crate::executor::{self, Executor, Finished, Job};
@@ -20,7 +21,7 @@ pub struct Duties {
     pub executor: Executor,
     /// The files that the worker is sent, where it does not see the run's files.
     pub supply: Option<Supply>,
-    pub link: Link,
+    pub link: Link<Wire>,
     pub waiting: VecDeque<Job>,
     pub under_way: HashMap<Digest, Arc<AtomicBool>>,
     /// The lease that holds for each action now.

@@ -19,9 +19,12 @@ use super::super::secret::{Secret, Until};
 use super::super::{Agreement, ClusterError};
 use super::Listening;
 use super::board::Board;
+use super::certificates::{Called, Certificates};
 use super::sight::Sight;
 use super::talk::{listen, speak};
+use super::wire::Wire;
 use super::words::{Hello, Join, Joining, LONGEST_HELLO, MAGIC, Offer, Offered, PROTOCOL, Welcomed};
+use crate::engine::status::GoneWorkers;
 
 /// The longest time that a worker that has called may take to say who it is.
 const HELLO: Duration = Duration::from_secs(10);
@@ -53,10 +56,14 @@ pub struct Gate {
     beat: Duration,
     /// What the run listens for.
     pub listening: Listening,
+    /// Who took part in the run and is gone.
+    pub departed: Arc<Mutex<GoneWorkers>>,
 }
 
 struct Shared {
     secret: Secret,
+    /// How callers prove themselves beside the secret, where links are encrypted.
+    called: Option<Called>,
     /// Whether those who do not see the run's files are sent what they need.
     send: bool,
     /// The task; `None` before there is a plan.
@@ -77,11 +84,13 @@ impl Gate {
         let addresses: Vec<SocketAddr> = host.to_socket_addrs().map_err(refused)?.collect();
         let loopback = !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback());
         let secret = Secret::of_workers(listening.token.as_deref(), loopback)?;
+        let called = listening.certificates.as_ref().map(Certificates::called).transpose()?;
         let listener = TcpListener::bind(&addresses[..]).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let shared = Arc::new(Shared {
             secret,
+            called,
             send: listening.send,
             task: Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -92,8 +101,9 @@ impl Gate {
         let beat = listening.beat();
         spawn("gate", move || hears.listen(&listener)).map_err(refused)?;
         spawn("beats", move || beats.beat(beat)).map_err(refused)?;
-        tracing::info!("workers join at {address}");
-        Ok(Self { shared, address, beat, listening: listening.clone() })
+        let how = if listening.certificates.is_some() { " over encrypted links" } else { "" };
+        tracing::info!("workers join at {address}{how}");
+        Ok(Self { shared, address, beat, listening: listening.clone(), departed: Arc::default() })
     }
 
     /// Returns the address where it listens.
@@ -180,18 +190,18 @@ impl Shared {
     }
 
     /// Hears who calls, each step within a time; none of one that is refused by name.
-    fn hear_out(
-        &self,
-        mut link: TcpStream,
-        from: SocketAddr,
-    ) -> io::Result<Option<(Arc<Task>, u64, TcpStream)>> {
+    fn hear_out(&self, link: TcpStream, from: SocketAddr) -> io::Result<Option<(Arc<Task>, u64, Wire)>> {
         let deadline = Instant::now() + HELLO;
         link.set_nonblocking(false)?;
         link.set_write_timeout(Some(HELLO))?;
         keep_alive(&link)?;
+        let mut link = match &self.called {
+            Some(called) => Wire::sealed(called.session()?, link, deadline)?,
+            None => Wire::Clear(link),
+        };
         self.secret.answer(&mut link, deadline)?;
         let hello: Hello = hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)?;
-        let refuse = |link: &mut TcpStream, why: String| {
+        let refuse = |link: &mut Wire, why: String| {
             tracing::warn!("a worker at {from} is refused: {why}");
             say(link, &Offered::Refused(why)).map(|()| None)
         };
@@ -211,7 +221,7 @@ impl Shared {
             }
             Joining::Joins(join) => *join,
         };
-        let refuse = |link: &mut TcpStream, why: String| {
+        let refuse = |link: &mut Wire, why: String| {
             tracing::warn!("the worker `{}` at {from} is refused: {why}", shown(&join.name));
             say(link, &Welcomed::Refused(why)).map(|()| None)
         };
@@ -224,11 +234,11 @@ impl Shared {
             Err(why) => return refuse(&mut link, format!("it does not see what this run sees: {why}")),
         };
         say(&mut link, &Welcomed::Welcome { sees })?;
-        link.set_read_timeout(None)?;
-        link.set_write_timeout(Some(SENDING))?;
+        link.stream().set_read_timeout(None)?;
+        link.stream().set_write_timeout(Some(SENDING))?;
         let (outbox, said) = unbounded();
         let join = Join { name: shown(&join.name), ..join };
-        let admitted = task.board.admit(join, from.to_string(), sees, outbox, link.try_clone()?);
+        let admitted = task.board.admit(join, from.to_string(), sees, outbox, link.stream().try_clone()?);
         match admitted {
             Ok(number) => {
                 let (mut speaking, board) = (link.try_clone()?, task.board.clone());
@@ -300,6 +310,7 @@ mod tests {
         Listening {
             address: "127.0.0.1:0".to_owned(),
             token: Some(token.to_owned()),
+            certificates: None,
             local: true,
             silence: Duration::from_secs(1),
             send: false,

@@ -31,6 +31,8 @@ pub struct Member {
     /// Its leases: bytes each needs, and whether it needs the device.
     pub(super) leases: BTreeMap<u64, (u64, bool)>,
     pub(super) done: u64,
+    /// Actions that it was given although another had them.
+    pub(super) twice: u64,
     pub(super) pulse: Pulse,
 }
 
@@ -69,6 +71,7 @@ impl Member {
             rests_until: None,
             leases: BTreeMap::new(),
             done: 0,
+            twice: 0,
             pulse: Pulse::default(),
         }
     }
@@ -89,10 +92,12 @@ impl Member {
             memory_bytes: self.join.memory_bytes,
             running: self.leases.len(),
             done: self.done,
+            twice: self.twice,
             held_bytes: self.pulse.held_bytes,
             read_bytes: self.pulse.read_bytes,
             silent_s: self.silent.then(|| self.heard.elapsed().as_secs_f64()),
             leaving: self.leaving,
+            lost: None,
             trainings: self.pulse.trainings.clone(),
         }
     }

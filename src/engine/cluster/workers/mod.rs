@@ -4,6 +4,8 @@
 //! the same files, or is sent them, is given actions under leases ([`board`]). Only the driver of process 0 hands them out.
 
 mod board;
+mod call;
+mod certificates;
 mod duties;
 mod gate;
 mod member;
@@ -11,6 +13,7 @@ mod place;
 mod sight;
 mod supply;
 mod talk;
+mod wire;
 mod words;
 mod work;
 
@@ -18,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use certificates::Certificates;
 pub use gate::Gate;
 pub use place::Workers;
 pub use work::{Joined, work};
@@ -43,6 +47,8 @@ pub struct Listening {
     pub address: String,
     /// The file that holds what they and the run know.
     pub token: Option<PathBuf>,
+    /// The certificates by which it and the workers prove themselves; links are encrypted then, and clear without.
+    pub certificates: Option<Certificates>,
     /// Whether the run's own machine does actions as well.
     pub local: bool,
     /// The time for which a worker may be silent before its actions are given to others.
@@ -79,7 +85,13 @@ impl Gate {
         let sight = Sight::new(&context.plan)
             .map_err(|source| StoreError::Io { path: settings.out.join("store"), source })?;
         let Listening { local, silence, text, .. } = &self.listening;
-        let board = Board::new(executor.reporter(), context.artifacts.clone(), *silence, *local);
+        let board = Board::new(
+            executor.reporter(),
+            context.artifacts.clone(),
+            *silence,
+            *local,
+            self.departed.clone(),
+        );
         let board = Arc::new(board);
         let offer = Offer {
             text: text.clone(),

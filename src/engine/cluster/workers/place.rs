@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::packed::Packed;
-use super::board::{Board, failed};
+use super::board::{Board, Late, failed};
 use super::member::Member;
 use super::words::ToWorker;
-use crate::engine::status::WorkerStatus;
+use crate::engine::status::{GoneWorkers, WorkerStatus};
 use crate::executor::work::Action;
 use crate::executor::{Context, Executor, Finished, Job, needed};
 
@@ -65,6 +65,8 @@ pub struct Workers {
     /// What this machine has, and whether it needs the device.
     at_home: HashMap<Digest, bool>,
     said: Option<Instant>,
+    /// Whether something waited for somebody since this was last tended.
+    waits: bool,
     ended: bool,
 }
 
@@ -95,7 +97,7 @@ enum Chosen {
 impl Workers {
     /// Takes the workers of a board, and this machine.
     pub fn new(board: Arc<Board>, wanted: Wanted, own: Own) -> Self {
-        Self { board, wanted, own, at_home: HashMap::new(), said: None, ended: false }
+        Self { board, wanted, own, at_home: HashMap::new(), said: None, waits: false, ended: false }
     }
 
     /// Gives an action to somebody, or back when it is to wait.
@@ -122,12 +124,16 @@ impl Workers {
                 let packed = Packed::of(context, &job.action);
                 self.board.give(number, job, packed, needs)
             }
-            Chosen::Waits => Err(Box::new(job)),
+            Chosen::Waits => {
+                self.waits = true;
+                Err(Box::new(job))
+            }
             Chosen::TooLarge(most) => {
                 self.board.report(too_large(job.action, needs, most));
                 Ok(())
             }
             Chosen::Nobody => {
+                self.waits = true;
                 self.say(device);
                 Err(Box::new(job))
             }
@@ -166,10 +172,21 @@ impl Workers {
         !self.board.ended(action.key) && self.at_home.remove(&action.key).is_some()
     }
 
-    /// Says to workers what is no longer wanted, and takes from busy ones for those who have nothing to do.
-    pub fn tend(&self) {
+    /// Says to workers what is no longer wanted, takes from busy ones for those who have nothing to do, and gives these what
+    /// takes far too long elsewhere once nothing else is left.
+    pub fn tend(&mut self, context: &Context) {
         self.board.cancel();
         self.board.balance(self.own.threads > 0 && self.at_home.is_empty());
+        if std::mem::take(&mut self.waits) {
+            return;
+        }
+        let Some(Late { number, action, cancelled, needs }) = self.board.late() else { return };
+        let packed = Packed::of(context, &action);
+        let job = Job { action: action.clone(), cancelled, lookup: None };
+        // One that has gone meanwhile is given nothing.
+        if self.board.give(number, job, packed, needs).is_ok() {
+            self.board.gave_twice(number, &action);
+        }
     }
 
     /// Ends the run and tells workers so.
@@ -177,6 +194,11 @@ impl Workers {
         self.ended = true;
         self.board.close(ToWorker::End);
         self.board.wait_until_left(LEAVING);
+    }
+
+    /// Returns who took part in the run and is gone.
+    pub fn departed(&self) -> GoneWorkers {
+        self.board.departed()
     }
 
     /// Returns who takes part, for `status`.

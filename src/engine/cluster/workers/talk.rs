@@ -1,7 +1,6 @@
 //! The run's side of a link to a worker: one thread says what is to be said, another hears.
 
 use std::io;
-use std::net::TcpStream;
 use std::path::Path;
 
 use crossbeam_channel::Receiver;
@@ -12,11 +11,12 @@ use tomoflow_connectors::reading::Held;
 use super::super::message::{hear, say};
 use super::board::Board;
 use super::member::ToSend;
+use super::wire::Wire;
 use super::words::{FromWorker, Piece, ToWorker, What, pieces};
 use crate::store::Incoming;
 
 /// Says to a worker what is to be said, until it is gone or there is no more.
-pub fn speak(link: &mut TcpStream, said: &Receiver<ToSend>, board: &Board, number: u64) {
+pub fn speak(link: &mut Wire, said: &Receiver<ToSend>, board: &Board, number: u64) {
     for message in said {
         let ends = matches!(message, ToSend::Said(ToWorker::End | ToWorker::Again));
         let sent = match message {
@@ -34,13 +34,7 @@ pub fn speak(link: &mut TcpStream, said: &Receiver<ToSend>, board: &Board, numbe
 }
 
 /// Sends a file, or why it is not to be had.
-fn send(
-    link: &mut TcpStream,
-    lease: u64,
-    what: What,
-    path: &Path,
-    indexed: Option<&FileStat>,
-) -> io::Result<()> {
+fn send(link: &mut Wire, lease: u64, what: What, path: &Path, indexed: Option<&FileStat>) -> io::Result<()> {
     match content(path, indexed) {
         Ok(bytes) => pieces(lease, what, &bytes).try_for_each(|piece| say(link, &ToWorker::Piece(piece))),
         Err(why) => say(link, &ToWorker::Missing(lease, Box::new(why))),
@@ -73,7 +67,7 @@ fn content(path: &Path, indexed: Option<&FileStat>) -> Result<Held, [String; 3]>
 }
 
 /// Hears a worker until it is gone.
-pub fn listen(board: &Board, number: u64, mut link: TcpStream) {
+pub fn listen(board: &Board, number: u64, mut link: Wire) {
     let mut coming = None;
     let why = loop {
         let message = match hear::<FromWorker>(&mut link) {

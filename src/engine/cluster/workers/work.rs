@@ -1,30 +1,37 @@
 //! `tomoflow work`: a process that takes actions of a run for as long as it lives.
 
-mod meeting;
-
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::net::{Shutdown, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
 
-use self::meeting::{Meeting, TOKEN, Unmet};
-use super::super::ClusterError;
 use super::super::link::Link;
-use super::super::message::hear;
-use super::super::secret::Secret;
+use super::super::message::{LONGEST_HELLO, hear, hear_short, say};
+use super::super::packed::Packed;
+use super::super::secret::{Secret, Until};
+use super::super::{Agreement, ClusterError};
+use super::call::{Call, TOKEN, UNSAID, Unmet};
+use super::certificates::Certificates;
 use super::duties::Duties;
+use super::gate::digest_of;
+use super::sight;
 use super::supply::Supply;
-use super::words::ToWorker;
+use super::wire::Wire;
+use super::words::{Hello, Join, Joining, Offer, Offered, ToWorker, Welcomed};
 use crate::engine::error::RunError;
-use crate::executor::{self, Finished};
+use crate::executor::{self, Context, Executor, Finished};
+use crate::networks::{self, Device};
 use crate::operators::registry::Registry;
-use crate::pipeline::Plan;
+use crate::pipeline::{self, Plan};
+use crate::store::Artifacts;
 
+/// The longest time that the run may take to look at what this worker sees.
+const JUDGES: Duration = Duration::from_secs(60);
 /// The pauses between two calls: the first one and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
 /// Artifacts that were sent are kept up to so many bytes.
@@ -43,6 +50,8 @@ pub struct Joined {
     pub address: String,
     /// The file that holds what it and the run know.
     pub token: Option<PathBuf>,
+    /// The certificates by which it and the run prove themselves; the link is encrypted then, and clear without.
+    pub certificates: Option<Certificates>,
     /// What it is called.
     pub name: String,
     /// Its device, where it is not the pipeline's.
@@ -97,9 +106,11 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
     let addresses = joined.address.to_socket_addrs();
     let loopback = addresses.is_ok_and(|mut all| all.all(|address| address.ip().is_loopback()));
     let secret = Secret::of_workers(joined.token.as_deref(), loopback)?;
+    let caller = joined.certificates.as_ref().map(Certificates::caller).transpose()?;
+    let call = Call { address: &joined.address, secret: &secret, caller: caller.as_ref() };
     let (mut since, mut pause, mut hung_up) = (Instant::now(), PAUSES[0], 0);
     while !joined.told_to_stop() {
-        let why = match Meeting::with(joined, own, registry, &secret) {
+        let why = match Meeting::with(joined, own, registry, &call) {
             Ok(meeting) => {
                 let ended = meeting.work(joined)?;
                 (since, pause, hung_up) = (Instant::now(), PAUSES[0], 0);
@@ -116,13 +127,14 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
             }
             Err(Unmet::Refused(error)) => return Err(error),
             Err(Unmet::HungUp) if hung_up >= HUNG_UP => {
-                let why = "the run closed the connection before it answered".to_owned();
+                let why = "it hangs up before it says a word".to_owned();
                 let host = joined.address.clone();
                 return Err(ClusterError::Refused { host, why, hint: TOKEN }.into());
             }
             Err(Unmet::HungUp) => {
                 hung_up += 1;
-                "it hung up; perhaps it has another token".to_owned()
+                let or = if call.caller.is_none() { format!(", or {UNSAID}") } else { String::new() };
+                format!("it hung up; perhaps it has another token{or}")
             }
             Err(Unmet::Absent(why)) => why,
         };
@@ -131,7 +143,7 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
             return Err(ClusterError::Unreached { host, seconds, why }.into());
         }
         if pause == PAUSES[0] {
-            tracing::warn!("no run at {}: {why}; the worker tries again", joined.address);
+            tracing::warn!("no run at {}: {why}; it is called again", joined.address);
         }
         let until = Instant::now() + pause;
         while Instant::now() < until && !joined.told_to_stop() {
@@ -142,11 +154,96 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
     Ok(())
 }
 
+/// A run that this worker has met.
+struct Meeting {
+    link: Wire,
+    executor: Executor,
+    scratch: Option<Scratch>,
+    beat: Duration,
+}
+
+/// A folder of this worker alone; it goes with it.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new(joined: &Joined) -> io::Result<Self> {
+        let mut named = tempfile::Builder::new();
+        named.prefix("tomoflow-worker-");
+        let folder = match &joined.scratch {
+            Some(folder) => named.tempdir_in(folder),
+            None => named.tempdir(),
+        };
+        folder.map(Self)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
 impl Meeting {
+    fn with(
+        joined: &Joined,
+        own: Option<&Plan>,
+        registry: &Registry,
+        call: &Call<'_>,
+    ) -> Result<Self, Unmet> {
+        let refused = |why: String, hint| call.refused(why, hint);
+        let (mut link, deadline) = call.meet()?;
+        say(&mut link, &Hello::new())?;
+        let offer = match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)? {
+            Offered::Refused(why) => return Err(refused(why, SAME)),
+            Offered::Pipeline(offer) => offer,
+        };
+        let leave = |link: &mut Wire, why: String| {
+            drop(say(link, &Joining::Refuses(why.clone())));
+            refused(why, SAME)
+        };
+        let plan = match read(&offer, own, registry) {
+            Ok(plan) => plan,
+            Err(why) => return Err(leave(&mut link, why)),
+        };
+        let device = match device(joined, &offer.device) {
+            Ok(device) => device,
+            Err(error) => {
+                drop(say(&mut link, &Joining::Refuses(error.to_string())));
+                return Err(Unmet::Refused(error.into()));
+            }
+        };
+        let memory_bytes = joined.memory_bytes.unwrap_or(offer.memory_bytes);
+        let join = Join {
+            name: joined.name.clone(),
+            threads: u32::try_from(joined.threads).unwrap_or(u32::MAX),
+            memory_bytes,
+            device: device.to_string(),
+            plan: digest_of(&Agreement::alone(&plan), &plan.settings.out),
+            sight: sight::look(&offer.sight),
+        };
+        say(&mut link, &Joining::Joins(Box::new(join)))?;
+        let deadline = Instant::now() + JUDGES;
+        let sees = match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)? {
+            Welcomed::Refused(why) => return Err(refused(why, UNSEEN)),
+            Welcomed::Welcome { sees } => sees,
+        };
+        link.stream().set_read_timeout(None)?;
+        let mut plan = plan;
+        let scratch = if sees { None } else { Some(Scratch::new(joined)?) };
+        if let Some(scratch) = &scratch {
+            plan.settings.out = scratch.path().to_owned();
+            tracing::info!("what the run sends lies in {}", scratch.path().display());
+        }
+        let settings = executor::Settings { threads: joined.threads, memory_bytes, device };
+        let started = Executor::start(context(plan), settings);
+        let executor = started.map_err(|error| Unmet::Refused(RunError::Threads(error)))?;
+        let (threads, address) = (joined.threads, &joined.address);
+        tracing::info!("works for the run at {address} as `{}`: {threads} threads, {device}", joined.name);
+        Ok(Self { link, executor, scratch, beat: Duration::from_millis(offer.beat_ms.clamp(10, 10_000)) })
+    }
+
     /// Does what it is given, until there is no more.
     fn work(self, joined: &Joined) -> Result<Ended, RunError> {
         let link = Link::new(self.link.try_clone().map_err(RunError::Threads)?);
-        let closing = self.link.try_clone().map_err(RunError::Threads)?;
+        let closing = self.link.stream().try_clone().map_err(RunError::Threads)?;
         let said = listen(self.link, &link).map_err(RunError::Threads)?;
         let finished = self.executor.finished().clone();
         let supply = self.scratch.as_ref().map(|scratch| Supply::new(scratch.path(), KEPT));
@@ -217,8 +314,54 @@ impl Meeting {
     }
 }
 
+const UNSEEN: &str = "a worker sees the archive and `out` at the paths where the run sees them, or the run sends what it needs (`--send`)";
+const SAME: &str = "the run and its workers need the same tomoflow and the same pipeline, with the files that it names at the same paths";
+
+/// The pipeline that a run tells of, as it is read here; or what differs.
+fn read(offer: &Offer, own: Option<&Plan>, registry: &Registry) -> Result<Plan, String> {
+    let mut plan = match own {
+        Some(own) => own.clone(),
+        None => {
+            let folder = offer.file.parent().unwrap_or(Path::new("/"));
+            let name = offer.file.display().to_string();
+            let read = pipeline::parse(&name, &offer.text, folder, &[], registry);
+            read.map_err(|problems| format!("it cannot read the pipeline: {problems}"))?
+        }
+    };
+    plan.settings.out = match own {
+        Some(own) => std::fs::canonicalize(&own.settings.out).unwrap_or_else(|_| own.settings.out.clone()),
+        None => offer.out.clone(),
+    };
+    offer.settled.iter().for_each(|(stage, settled)| plan.settle(*stage, settled));
+    match offer.agreement.differs_from(&Agreement::alone(&plan), "for the run", "for the worker") {
+        Some(why) => Err(why),
+        None => Ok(plan),
+    }
+}
+
+/// The device that this worker was told, or the pipeline's where it is there. A worker without the pipeline's GPU does
+/// other work.
+fn device(joined: &Joined, of_pipeline: &str) -> Result<Device, networks::NetworkError> {
+    match &joined.device {
+        Some(device) => networks::device(device),
+        None => Ok(networks::device(of_pipeline).unwrap_or(Device::CPU)),
+    }
+}
+
+fn context(plan: Plan) -> Context {
+    Context {
+        artifacts: Artifacts::new(&plan.settings.out.join("store")),
+        plan: Arc::new(plan),
+        // The context looks nothing up: each job brings what it needs.
+        lookup: std::sync::Weak::<Packed>::new(),
+        bytes_read: Arc::default(),
+        told: Arc::default(),
+        unknown: None,
+    }
+}
+
 /// Listens to what the run says, in a thread of its own.
-fn listen(mut hearing: TcpStream, link: &Link) -> io::Result<Receiver<ToWorker>> {
+fn listen(mut hearing: Wire, link: &Link<Wire>) -> io::Result<Receiver<ToWorker>> {
     let (to_us, said) = bounded(64);
     let link = link.clone();
     link.heard();

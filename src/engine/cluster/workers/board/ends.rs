@@ -47,8 +47,12 @@ impl Board {
             return Err("what it says it left is not in the store".to_owned());
         }
         member.leases.remove(&lease);
-        let Some(Lease { action, cancelled, .. }) = inner.leases.remove(&lease) else { return Ok(()) };
+        let Some(Lease { action, cancelled, since, .. }) = inner.leases.remove(&lease) else { return Ok(()) };
         let key = action.key;
+        if inner.goes_on(key, &recorded) {
+            return Ok(());
+        }
+        let Some(member) = inner.members.get_mut(&number) else { return Ok(()) };
         let passing = match &recorded.outcome {
             Outcome::Failed { code, lasting: false, .. } if code != "CANCELLED" => Some(code.clone()),
             _ => None,
@@ -57,6 +61,7 @@ impl Board {
             member.failing = 0;
             member.done += 1;
             if recorded.outcome.lasts() {
+                inner.pace.note(&action, since.elapsed());
                 inner.lost.remove(&key);
                 inner.failed.remove(&key);
             }
@@ -117,7 +122,11 @@ impl Board {
         let Some(member) = inner.members.remove(&number) else { return };
         drop(member.stream.shutdown(std::net::Shutdown::Both));
         let count = member.leases.len();
-        if member.leaving || inner.closed.is_some() {
+        let in_order = member.leaving || inner.closed.is_some();
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.note(member.status(), (!in_order).then_some(why));
+        drop(departed);
+        if in_order {
             tracing::info!("{} has left", member.named());
         } else {
             let others = if count == 0 { String::new() } else { format!(": {count} actions go to others") };
@@ -137,7 +146,11 @@ impl Board {
             }
             let lost = inner.lost.entry(action.key).or_default();
             *lost += u32::from(counts);
-            let finished = if *lost < LOST { passed_on(action) } else { given_up(action, *lost) };
+            let lost = *lost;
+            if inner.holders(action.key).next().is_some() {
+                continue;
+            }
+            let finished = if lost < LOST { passed_on(action) } else { given_up(action, lost) };
             self.tell(&mut inner.ended, finished);
         }
     }

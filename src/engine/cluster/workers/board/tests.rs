@@ -3,30 +3,30 @@
 use std::net::TcpListener;
 
 use crossbeam_channel::{Receiver, unbounded};
-use tomoflow_connectors::Reject;
+use tomoflow_connectors::{Geometry, Reject};
 
 use super::ends::LOST;
 use super::*;
-use crate::executor::work::Work;
+use crate::executor::work::{BoundCase, Grid, ScanForm, SeriesRow, Work};
 use crate::pipeline::StageId;
 use crate::store::{Outcome, Recorded};
 
-struct Place {
-    board: Board,
+pub(super) struct Place {
+    pub(super) board: Board,
     told: Receiver<Finished>,
     _out: tempfile::TempDir,
 }
 
 impl Place {
-    fn new(silence: Duration) -> Self {
+    pub(super) fn new(silence: Duration) -> Self {
         let (report, told) = unbounded();
         let out = tempfile::tempdir().unwrap();
         let store = crate::store::Store::open(out.path()).unwrap();
-        let board = Board::new(report, store.artifacts().clone(), silence, false);
+        let board = Board::new(report, store.artifacts().clone(), silence, false, Arc::default());
         Self { board, told, _out: out }
     }
 
-    fn member(&self, name: &str) -> (u64, Receiver<ToSend>) {
+    pub(super) fn member(&self, name: &str) -> (u64, Receiver<ToSend>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (outbox, said) = unbounded();
@@ -41,9 +41,18 @@ impl Place {
         (self.board.admit(join, "here".to_owned(), true, outbox, stream).unwrap(), said)
     }
 
-    fn give(&self, number: u64, key: u8, said: &Receiver<ToSend>) -> u64 {
+    pub(super) fn give(&self, number: u64, key: u8, said: &Receiver<ToSend>) -> u64 {
         let work = Work::Train { members: Arc::default(), start: Arc::default() };
         let action = Action { key: Digest::of(&[key]), stage: StageId::default(), work };
+        self.give_action(number, action, said)
+    }
+
+    /// Gives an action that is about a case.
+    pub(super) fn give_case(&self, number: u64, key: u8, said: &Receiver<ToSend>) -> u64 {
+        self.give_action(number, case_action(key), said)
+    }
+
+    fn give_action(&self, number: u64, action: Action, said: &Receiver<ToSend>) -> u64 {
         let job = Job { action, cancelled: Arc::default(), lookup: None };
         assert!(self.board.give(number, job, Packed::default(), 1).is_ok());
         let lease = |said| match said {
@@ -54,7 +63,7 @@ impl Place {
     }
 
     /// Returns what the driver is told, by code; `ok` for what is done.
-    fn told(&self) -> Vec<String> {
+    pub(super) fn told(&self) -> Vec<String> {
         let code = |finished: Finished| {
             assert!(self.board.ended(finished.action.key));
             match finished.recorded.outcome {
@@ -65,14 +74,35 @@ impl Place {
         self.told.try_iter().map(code).collect()
     }
 
-    fn done(&self) -> Recorded {
+    pub(super) fn done(&self) -> Recorded {
         let artifact = self.board.artifacts.put(b"mask").unwrap();
         let outcome = Outcome::Ok { artifact, detail: None, figures: [].into(), notes: [].into() };
         Recorded { outcome, seconds: 1.0 }
     }
 }
 
-fn failure(code: &str) -> Recorded {
+pub(super) fn case_action(key: u8) -> Action {
+    let row = SeriesRow {
+        key: "1.2".into(),
+        part: 0,
+        form: ScanForm::Instances,
+        study_uid: "1".into(),
+        patient: "p".into(),
+        modality: "".into(),
+        manufacturer: "".into(),
+        model_name: "".into(),
+        description: "".into(),
+        frame_of_reference: "".into(),
+        grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [1.5, 0.4, 0.4])),
+        list: Digest::default(),
+        notes: Vec::new(),
+        digest: Digest::default(),
+    };
+    let work = Work::Volume(BoundCase::of(Arc::new(row)));
+    Action { key: Digest::of(&[key]), stage: StageId::default(), work }
+}
+
+pub(super) fn failure(code: &str) -> Recorded {
     Recorded { outcome: Outcome::failed(Reject::new(code, "", "")), seconds: 1.0 }
 }
 
@@ -137,6 +167,13 @@ fn an_artifact_that_is_not_there_is_not_believed() {
     assert!(why.contains("not in the store"));
     place.board.gone(one, &why);
     assert_eq!(place.told(), ["CANCELLED"]);
+    // Who was lost is told from who left.
+    let (other, _) = place.member("other");
+    place.board.leaves(other);
+    place.board.gone(other, "it hung up");
+    let gone = place.board.departed();
+    let last: Vec<_> = gone.last.iter().map(|one| (&*one.name, one.lost.as_deref())).collect();
+    assert_eq!((gone.lost, last), (1, vec![("one", Some(&*why)), ("other", None)]));
 }
 
 #[test]
