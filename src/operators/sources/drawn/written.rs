@@ -117,6 +117,6 @@ pub fn source(form: Form, labels: serde_json::Value, more: &[(&str, serde_json::
 /// Draws a file on a grid, of a scan of which this is known.
 pub fn drawn(source: &DrawnSource, path: &Path, grid: &Geometry, scan: &DrawnOn) -> Result<Drawing, Reject> {
     let record = Digest::default();
-    let at = LabelsAt { file: Some(path), parts: &[], series: "2.25.102", record, scan };
+    let at = LabelsAt { file: Some(path), parts: &[], stack: None, series: "2.25.102", record, scan };
     source.draw(&at, &Planes { grid, heights: &[] })
 }

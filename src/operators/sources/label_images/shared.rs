@@ -46,7 +46,7 @@ fn values_of_two_labels_are_of_both() {
         assert_eq!(crossing.value_names(), ["tumour", "oedema", "tumour & oedema"]);
         assert_eq!(crossing.nested(), [vec![3], vec![3]]);
         let (record, scan) = (Digest::default(), DrawnOn::default());
-        let at = LabelsAt { file: Some(file), parts: &[], series: "a", record, scan: &scan };
+        let at = LabelsAt { file: Some(file), parts: &[], stack: None, series: "a", record, scan: &scan };
         let drawn = crossing.draw(&at, &Planes { grid: &grid(), heights: &[] }).unwrap();
         assert_eq!(drawn.labels.voxels(), [0, 1, 3, 2], "{}", file.display());
         assert!(drawn.notes.is_empty(), "{:?}", drawn.notes);

@@ -1,6 +1,7 @@
 //! How leases end: with an action that is done or failed, with a worker that goes, or taken back.
 
 use std::collections::HashSet;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
