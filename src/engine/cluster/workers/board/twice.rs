@@ -14,7 +14,7 @@ use super::super::words::ToWorker;
 use super::{Board, Inner, Lease};
 use crate::executor::work::{Action, Work};
 use crate::pipeline::StageId;
-use crate::store::Recorded;
+use crate::store::{Outcome, Recorded};
 
 /// No action is late before it was given so long ago.
 const AT_LEAST: Duration = Duration::from_secs(5);
@@ -133,11 +133,13 @@ impl Inner {
         self.leases.iter().filter(move |(_, lease)| lease.action.key == key).map(|(number, _)| *number)
     }
 
-    /// Whether an action that came to nothing for a passing reason goes on with another worker, so that the driver is told
-    /// of that one's answer. An answer that counts takes it from all others who have it.
+    /// Whether an action that came to nothing for a passing reason, or took too long, goes on with another worker, so that the
+    /// driver is told of that one's answer. An answer that counts takes it from all others who have it.
     pub fn goes_on(&mut self, key: Digest, recorded: &Recorded) -> bool {
         let others: Vec<u64> = self.holders(key).collect();
-        if !recorded.outcome.lasts() {
+        // One that is stuck says nothing about the action: another may be quick.
+        let timeout = matches!(&recorded.outcome, Outcome::Failed { code, .. } if code == "TIMEOUT");
+        if timeout || !recorded.outcome.lasts() {
             return !others.is_empty();
         }
         for number in others {
@@ -208,12 +210,14 @@ mod tests {
     fn what_comes_to_nothing_is_left_to_the_other() {
         let (place, one, said) = place();
         let (other, heard) = place.member("other");
-        let lease = place.give_case(one, 9, &said);
-        let again = place.give_case(other, 9, &heard);
-        place.board.finished(one, lease, failure("FILE_VANISHED")).unwrap();
-        assert!(place.told().is_empty(), "the other has it");
-        place.board.finished(other, again, place.done()).unwrap();
-        assert_eq!(place.told(), ["ok"]);
+        for (key, code) in [(8, "TIMEOUT"), (9, "FILE_VANISHED")] {
+            let lease = place.give_case(one, key, &said);
+            let again = place.give_case(other, key, &heard);
+            place.board.finished(one, lease, failure(code)).unwrap();
+            assert!(place.told().is_empty(), "the other has it");
+            place.board.finished(other, again, place.done()).unwrap();
+            assert_eq!(place.told(), ["ok"]);
+        }
         // The same where one of them goes; when the other goes too, it is wanted again.
         place.give_case(one, 10, &said);
         place.give_case(other, 10, &heard);
