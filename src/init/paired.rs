@@ -241,6 +241,14 @@ fn is_like_labels(image: &FoundImage) -> bool {
     image.notes.iter().any(|note| note.starts_with("LIKE_LABELS"))
 }
 
+/// Whether the numbers behind names count channels, as nnU-Net's do from 0000 on. Behind one name alone any others count
+/// cases: `PANCREAS_0001`, `PANCREAS_0002`.
+fn count_channels(stems: &[String]) -> bool {
+    let names: Option<BTreeSet<&str>> = stems.iter().map(|stem| naming::without_channel(stem)).collect();
+    let from_nought = || stems.iter().any(|stem| stem.ends_with("_0000"));
+    names.is_some_and(|names| names.len() > 1 || (names.len() == 1 && from_nought()))
+}
+
 /// Finds scans without labels.
 fn scans_alone(survey: &Survey) -> Option<Found> {
     let unpaired = survey.images.iter().filter(|image| image.labels_of.is_none());
@@ -250,7 +258,7 @@ fn scans_alone(survey: &Survey) -> Option<Found> {
         std::mem::swap(&mut maps, &mut scans);
     }
     let stems: Vec<String> = scans.iter().map(|image| naming::split(&image.file).0).collect();
-    let numbered = !stems.is_empty() && stems.iter().all(|stem| naming::without_channel(stem).is_some());
+    let numbered = count_channels(&stems);
     let case = |stem: &str| match numbered {
         true => naming::without_channel(stem).unwrap_or(stem).to_owned(),
         false => stem.to_owned(),
@@ -309,4 +317,17 @@ fn scans_alone(survey: &Survey) -> Option<Found> {
     let Together { pattern, names: channels, .. } = together;
     let stems = [pattern.stem, String::new()];
     Some(Found { scans: claims, labels: None, stems, why: None, beside, channels, told })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_channels;
+
+    #[test]
+    fn numbers_behind_one_name_count_cases_unless_they_begin_at_nought() {
+        let of =
+            |stems: &[&str]| count_channels(&stems.iter().map(|stem| (*stem).to_owned()).collect::<Vec<_>>());
+        assert!(of(&["a_0000", "a_0001", "b_0000", "b_0001"]) && of(&["a_0000", "a_0001"]));
+        assert!(!of(&["PANCREAS_0001", "PANCREAS_0002"]) && !of(&["a_0001", "b"]) && !of(&[]));
+    }
 }

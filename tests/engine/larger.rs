@@ -33,7 +33,8 @@ fn run(place: &Workplace) -> Trained {
     let mut child = command.spawn().unwrap();
     let mut highest = 0;
     let ended = loop {
-        highest = highest.max(status_bytes(child.id(), "VmHWM"));
+        // The kernel's own high-water mark, of which the last one counts: before it runs the program, a child has its parent's.
+        highest = Some(status_bytes(child.id(), "VmHWM")).filter(|bytes| *bytes > 0).unwrap_or(highest);
         if let Some(ended) = child.try_wait().unwrap() {
             break ended;
         }

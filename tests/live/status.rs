@@ -75,6 +75,8 @@ fn a_run_is_seen_from_outside_while_it_goes_on_and_after() {
     // What comes meanwhile is seen as well.
     place.add(2);
     until("a third case", || metrics(&free).contains("tomoflow_actions_done_total{stage=\"scores\"} 3"));
+    // Its line is said once tables have it.
+    until("its end", || status(&place).1.is_some_and(|status| status["phase"] == "watching"));
     let interrupt = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
     until("the end", || running.0.try_wait().unwrap().is_some());

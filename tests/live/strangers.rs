@@ -283,7 +283,7 @@ fn a_process_that_is_stopped_is_named_within_ten_seconds_and_heard_again() {
     std::thread::sleep(Duration::from_secs(2));
     second.signal("STOP");
     let named = says(&said, "nothing was heard of process 1", Duration::from_secs(10));
-    assert!(named.contains("it is waited for"), "{named}");
+    assert!(named.contains("the run waits for it"), "{named}");
     until("the status", || status(&place).contains("\"silent\": [\n    1\n  ]"));
     second.signal("CONT");
     says(&said, "is heard again", Duration::from_secs(10));

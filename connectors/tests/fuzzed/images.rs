@@ -48,8 +48,9 @@ fn both(
     labels: impl Fn(&Path) -> Result<LabelMap, Reject>,
 ) -> (Result<Scan, Reject>, Result<LabelMap, Reject>) {
     let scan = scan(path);
-    // What a header says holds of the scan as well.
-    if let Ok(Some(Ok(head))) = read_image_head(path, |_| true) {
+    // What a header says holds of the scan as well; a file of several volumes is no scan unless a source names them.
+    let several = scan.as_ref().is_err_and(|reject| reject.code == "SEVERAL_VOLUMES");
+    if let Ok(Some(Ok(head))) = read_image_head(path, |_| true).map(|head| head.filter(|_| !several)) {
         assert_eq!(&head.geometry, scan.as_ref().unwrap().geometry());
     }
     (scan, labels(path))

@@ -45,6 +45,9 @@ pub fn feed(bytes: &[u8]) {
             };
             assert_eq!(header, whole);
         }
+        // Of a file that is no image and is cut off as well, a header says the first and a whole reading the second.
+        (Record::Skip { code: header }, Record::Skip { code: whole })
+            if header == "NOT_AN_IMAGE" && whole == "TRUNCATED" => {}
         (header, whole) => assert_eq!(header, whole),
     }
 }

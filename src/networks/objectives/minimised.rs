@@ -285,7 +285,7 @@ mod tests {
         let labels = Tensor::from_slice(&[1u8, 3, 2]).view([1, 1, 1, 3]);
         let drawn = crossing.truth(&three, &labels).unwrap();
         assert_eq!(drawn.size(), [1, 4, 1, 1, 3]);
-        let each = [-1.0, 2.0, 0.5, 3.0, 0.0, 1.0].map(logistic);
+        let each = [1.0, -2.0, -0.5, -3.0, 0.0, -1.0].map(logistic);
         let found = number(&of_all(&crossing, &three, &drawn, &[]).unwrap());
         assert!((found - each.iter().sum::<f64>() / 6.0).abs() < 1e-12, "{found}");
         let names = ["a", "b"].map(str::to_owned);

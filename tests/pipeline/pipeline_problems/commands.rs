@@ -125,7 +125,9 @@ fn graph_types_and_schema_print_what_the_library_makes() {
     let page = tomoflow::pipeline::manual_of_pipeline(100);
     assert_eq!(stdout(&tomoflow(folder.path(), &["types", "pipeline"])), page);
     let masks = tomoflow(folder.path(), &["types", "masks"]);
-    assert!(stdout(&masks).contains("  area_mm2 (Float64)\n    Area, mm².\n"));
+    assert!(
+        stdout(&masks).contains("  area_mm2 (Float64)\n    The area of the label on this slice, in mm².\n")
+    );
     let unknown = tomoflow(folder.path(), &["types", "asemble"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean `assemble`?"));
