@@ -8,6 +8,7 @@ use super::bytes;
 use super::common;
 use super::describe;
 use super::durations;
+use super::elsewhere::leads_on;
 use super::expand::expand;
 use super::extends::Files;
 use super::problem::{Found, Span};
@@ -119,6 +120,7 @@ impl<'a> Checker<'a> {
     ) -> Option<&'f str> {
         let names = fields.iter().map(|field| field.name).chain(known.iter().copied());
         let meant = closest(&key.name, names.clone());
+        let lead = leads_on(&key.name.to_lowercase());
         let hint = match (key.name.as_str(), meant) {
             ("inputs", _) => "a source takes nothing from other stages".to_owned(),
             ("extends" | "without", _) => "it opens the file, before the line `[pipeline]`".to_owned(),
@@ -127,6 +129,7 @@ impl<'a> Checker<'a> {
                 format!("only operators take `{name}`")
             }
             (_, Some(meant)) => format!("did you mean `{meant}`?"),
+            (_, None) if lead.is_some() => lead.unwrap_or_default().to_owned(),
             (name, _) if of_window(name) && fields.iter().any(|field| field.name == "low") => {
                 "`low` is the centre less half the width, `high` the centre and half the width: 40 and 400 are \
                  low = -160, high = 240"

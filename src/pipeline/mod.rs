@@ -15,6 +15,7 @@ mod declare;
 mod describe;
 mod draft;
 mod durations;
+mod elsewhere;
 mod expand;
 mod extends;
 mod fields;

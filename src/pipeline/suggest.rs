@@ -1,5 +1,7 @@
 //! "Did you mean …?"
 
+use super::elsewhere::{FIELDS, leads_on};
+
 /// What other programs call a thing, and what it is called here.
 const ELSEWHERE: [(&str, &str); 44] = [
     ("amp", "precision"),
@@ -58,10 +60,14 @@ const LISTED: usize = 60;
 pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let candidates: Vec<&str> = candidates.into_iter().collect();
-    let elsewhere = ELSEWHERE.iter().find(|(name, _)| *name == word);
+    let mut elsewhere = ELSEWHERE.iter().chain(FIELDS).filter(|(name, _)| *name == word);
     let known = |(_, here): &(&str, &str)| candidates.iter().copied().find(|candidate| candidate == here);
-    if let Some(candidate) = elsewhere.and_then(known) {
+    if let Some(candidate) = elsewhere.find_map(known) {
         return Some(candidate);
+    }
+    // A word that is known to mean something else is no slip.
+    if leads_on(&word).is_some() {
+        return None;
     }
     candidates
         .into_iter()
@@ -142,6 +148,12 @@ mod tests {
         assert_eq!(closest("pretrained", ["retrain", "start"]), Some("start"));
         assert_eq!(closest("val", ["train", "validation", "test"]), Some("validation"));
         assert_eq!(closest("tta", ["overlap", "flips"]), Some("flips"));
+        assert_eq!(closest("a_min", ["low", "high"]), Some("low"));
+        assert_eq!(closest("A_min", ["max", "min"]), Some("min"));
+        assert_eq!(closest("num_workers", ["batch", "readers"]), Some("readers"));
+        assert_eq!(closest("spatial_size", ["spacing_mm", "size_mm"]), Some("size_mm"));
+        // It differs by few letters, and means something else.
+        assert_eq!(closest("in_channels", ["channels"]), None);
     }
 
     #[test]

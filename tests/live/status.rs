@@ -1,8 +1,9 @@
 //! What another terminal, and Prometheus, see of a run that goes on, and of one that has ended.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::Workplace;
@@ -59,6 +60,11 @@ fn a_run_is_seen_from_outside_while_it_goes_on_and_after() {
     assert_eq!(status(&place), (Some(1), None), "no run has been here");
 
     let mut running = watch(&place);
+    let heard = Arc::new(Mutex::new(String::new()));
+    let hearing = std::thread::spawn({
+        let (heard, said) = (Arc::clone(&heard), BufReader::new(running.0.stderr.take().unwrap()));
+        move || said.lines().map_while(Result::ok).for_each(|line| *heard.lock().unwrap() += &(line + "\n"))
+    });
     let done = |status: &Value| status["stages"]["scores"]["done"] == 2;
     until("two cases", || status(&place).1.is_some_and(|status| done(&status)));
     let (code, seen) = status(&place);
@@ -76,14 +82,14 @@ fn a_run_is_seen_from_outside_while_it_goes_on_and_after() {
     place.add(2);
     until("a third case", || metrics(&free).contains("tomoflow_actions_done_total{stage=\"scores\"} 3"));
     // Its line is said once tables have it.
-    until("its end", || status(&place).1.is_some_and(|status| status["phase"] == "watching"));
+    until("the line of the third case", || heard.lock().unwrap().contains(" 3 cases: 3 processed"));
     let interrupt = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
     until("the end", || running.0.try_wait().unwrap().is_some());
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
     // What came is told with its time and name, and each case once.
-    let mut said = String::new();
-    running.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    hearing.join().unwrap();
+    let said = heard.lock().unwrap().clone();
     let came: Vec<_> = said.lines().filter_map(|line| line.split_once(" came: ")).collect();
     let times = came.iter().all(|(time, _)| humantime::parse_rfc3339(time).is_ok());
     let names = came.iter().map(|(_, names)| names.split(", ").count()).sum::<usize>();

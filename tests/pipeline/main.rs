@@ -19,3 +19,4 @@ mod papers;
 mod pipeline_problems;
 mod pipelines;
 mod seams;
+mod words;
