@@ -230,7 +230,7 @@ mod tests {
         let written = Written::now(&path).unwrap();
         store.keep_written(&[(path.clone(), Some(written.clone()))]).unwrap();
         assert_eq!(store.written(&paths).unwrap(), [Some(written), None]);
-        assert_eq!(store.written_as("mask").unwrap(), [path.clone()]);
+        assert_eq!(store.written_as("mask").unwrap(), std::slice::from_ref(&path));
         assert!(store.written_as("other").unwrap().is_empty());
         store.keep_written(&[(path, None)]).unwrap();
         assert_eq!(store.written(&paths).unwrap(), [None, None]);

@@ -22,7 +22,7 @@ fn grid() -> Geometry {
 /// An array of NumPy with these numbers `[1, 1, 4]`.
 fn npy(voxels: [u8; 4]) -> Vec<u8> {
     let mut header = "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 4), }".to_owned();
-    while (10 + header.len() + 1) % 64 != 0 {
+    while !(10 + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');
