@@ -8,62 +8,32 @@ use tomoflow::engine::{self, Options};
 use tomoflow::networks;
 use tomoflow::operators::registry::Registry;
 
+use crate::support::pipelines::{LEARNED, OF_FILES};
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
-const PIPELINE: &str = r#"
-[pipeline]
-name = "copies"
-out = "out"
-identifiers = "clear"
-
-[sources.scans]
-type = "images"
-path = "data"
-files = "{case}/scan.nii"
-
-[sources.truth]
-type = "label_images"
-path = "data"
-files = "{case}/labels.nii"
-labels = { organ = [1] }
-
-[operators.case]
-type = "label"
-inputs = ["scans", "truth"]
-
-[operators.normal]
-type = "zscore"
-inputs = ["case"]
-
-[operators.samples]
-type = "patches"
-inputs = ["normal"]
-size = [4, 8, 8]
-per_case = 2
-foreground = 1.0
-
-[operators.net]
-type = "train"
-inputs = ["samples"]
-network = { type = "unet", dims = "2.5d", levels = 2, channels = 4 }
-epochs = 1
-split = { file = "splits.csv" }
-
-[operators.masks]
-type = "infer"
-inputs = ["normal"]
-model = "net"
-
-[operators.scores]
-type = "evaluate"
-inputs = ["masks", "case"]
-metrics = ["dice"]
-
-[sinks.results]
-type = "delta"
-inputs = ["masks", "scores"]
-"#;
+/// A training whose split stands in a file.
+fn pipeline() -> String {
+    let head = OF_FILES
+        .rewrite(
+            "allowed_rejects = 1.0
+",
+            "",
+        )
+        .rewrite("{ organ = [1, 2], lesion = [2] }", "{ organ = [1] }");
+    let training = LEARNED
+        .rewrite("per_case = 4", "per_case = 2")
+        .rewrite(
+            "epochs = 12
+learning_rate = 1e-2
+validate = \"cases\"
+",
+            "epochs = 1
+",
+        )
+        .rewrite("{ train = 3, validation = 1, test = 0, seed = 1 }", "{ file = \"splits.csv\" }");
+    format!("{head}{training}")
+}
 
 /// A bright box whose place hangs on `seed`; cases of one seed are copies.
 fn write(place: &Workplace, case: &str, seed: usize) {
@@ -91,7 +61,7 @@ fn told(place: &Workplace) -> BTreeSet<(String, String)> {
 fn copies_in_several_parts_are_told_and_those_in_one_are_not() {
     networks::set_threads(1);
     let mut place = Workplace::new(0);
-    place.text = PIPELINE.to_owned();
+    place.text = pipeline();
     for (case, seed) in [("a", 1), ("b", 2), ("c", 3), ("d", 1), ("e", 2)] {
         write(&place, case, seed);
     }
@@ -125,11 +95,11 @@ fn copies_in_several_parts_are_told_and_those_in_one_are_not() {
     assert_eq!(told(&place), expected);
     assert_same(&place.tables(), &place.anew(), "copies");
     // Under pseudonyms no case is named.
-    place.text = PIPELINE.rewrite("identifiers = \"clear\"\n", "");
+    place.text = pipeline().rewrite("identifiers = \"clear\"\n", "");
     place.run();
     let found = told(&place);
     assert!(found.len() == 2 && found.iter().all(|(_, message)| !message.contains(": `")), "{found:?}");
-    place.text = PIPELINE.to_owned();
+    place.text = pipeline();
     // In one part nobody needs to know.
     split(["train", "train", "validation", "train", "train"]);
     let summary = place.run();

@@ -1,54 +1,15 @@
 //! Labels that cross: two spheres that share voxels, each learned, scored and written as it was drawn.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use tomoflow::connectors::{Geometry, LabelMap, Scan, imagefile, nifti};
+use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::networks;
 
-use crate::support::pipelines::OF_FILES;
+use crate::heads::{inside, tomoflow};
+use crate::support::pipelines::{BRIGHT, LEARNED, MASK_FILES, OF_FILES};
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
-
-const TRAINING: &str = r#"
-[operators.samples]
-type = "patches"
-inputs = ["normal"]
-size = [4, 8, 8]
-per_case = 4
-foreground = 1.0
-
-[operators.net]
-type = "train"
-inputs = ["samples"]
-network = { type = "unet", dims = "2.5d", levels = 2, channels = 4 }
-loss = { type = "dice_ce" }
-activation = "sigmoid"
-epochs = 12
-learning_rate = 1e-2
-validate = "cases"
-split = { train = 3, validation = 1, test = 0, seed = 1 }
-
-[operators.masks]
-type = "infer"
-inputs = ["normal"]
-model = "net"
-
-[operators.scores]
-type = "evaluate"
-inputs = ["masks", "case"]
-metrics = ["dice"]
-
-[sinks.results]
-type = "delta"
-inputs = ["masks", "scores"]
-
-[sinks.files]
-type = "files"
-inputs = ["masks"]
-path = "masks"
-format = "nifti"
-"#;
 
 /// A second reader, who drew each sphere in a file of its own.
 const READER: &str = r#"
@@ -75,30 +36,6 @@ metrics = ["dice", "volume_ml"]
 [sinks.results]
 type = "delta"
 inputs = ["reader", "scores"]
-
-[sinks.files]
-type = "files"
-inputs = ["reader"]
-path = "masks"
-format = "nifti"
-"#;
-
-/// What is bright, as a mask of one label.
-const BRIGHT: &str = r#"
-[operators.bright]
-type = "threshold"
-inputs = ["case"]
-above = 50
-label = "a"
-
-[operators.scores]
-type = "evaluate"
-inputs = ["bright", "case"]
-metrics = ["dice"]
-
-[sinks.results]
-type = "delta"
-inputs = ["scores"]
 "#;
 
 const SIZE: [usize; 3] = [6, 20, 20];
@@ -118,7 +55,9 @@ fn archive() -> Workplace {
     networks::set_threads(1);
     let mut place = Workplace::new(0);
     let head = OF_FILES.rewrite("{ organ = [1, 2], lesion = [2] }", "{ a = [1, 2], b = [2, 3] }");
-    place.text = format!("{head}{TRAINING}");
+    let training = LEARNED
+        .rewrite("epochs = 12", "loss = { type = \"dice_ce\" }\nactivation = \"sigmoid\"\nepochs = 12");
+    place.text = format!("{head}{training}{MASK_FILES}");
     let grid = Geometry::axis_aligned(SIZE, [1.0; 3]);
     for case in 0..4 {
         let value = |at: usize| match spheres(case, at) {
@@ -143,11 +82,6 @@ fn archive() -> Workplace {
     place
 }
 
-fn tomoflow(place: &Workplace, subcommand: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
-    command.arg(subcommand).arg(place.pipeline()).args(args).current_dir(place.path()).output().unwrap()
-}
-
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -157,12 +91,6 @@ fn figures(place: &Workplace, metric: &str, label: &str) -> Vec<(String, f64)> {
     let mut found: Vec<_> = rows.map(|row| (row.case.clone(), row.value.unwrap())).collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
-}
-
-/// The voxels of a written mask that are not 0.
-fn inside(place: &Workplace, name: &str) -> Vec<bool> {
-    let labels = imagefile::read_labels(&place.path().join("masks").join(name)).unwrap();
-    labels.voxels().iter().map(|label| *label != 0).collect()
 }
 
 /// The number of voxels of each sphere of a case, and of those that they share.
@@ -236,7 +164,8 @@ fn what_takes_one_label_for_a_voxel_is_refused_before_a_run() {
 fn masks_of_one_label_a_voxel_are_compared_with_whole_spheres() {
     let mut place = archive();
     let (head, _) = place.text.split_once("[operators.normal]").unwrap();
-    place.text = format!("{head}{BRIGHT}");
+    let bright = BRIGHT.rewrite("\"organ\"", "\"a\"").rewrite(", \"volume_ref_ml\"", "");
+    place.text = format!("{head}{bright}");
     let summary = place.run();
     assert_eq!(summary.rejected, 0, "{summary}");
     // All that is bright is called `a`: both spheres, less what they share once.
@@ -270,7 +199,8 @@ fn masks_of_one_label_a_voxel_are_compared_with_whole_spheres() {
 fn readers_are_compared_by_what_they_drew() {
     let mut place = archive();
     let (head, _) = place.text.split_once("[operators.normal]").unwrap();
-    place.text = format!("{head}{READER}");
+    let files = MASK_FILES.rewrite("[\"masks\"]", "[\"reader\"]");
+    place.text = format!("{head}{READER}{files}");
     let summary = place.run();
     assert_eq!(summary.rejected, 0, "{summary}");
     for (label, sphere) in [("a", 0), ("b", 1)] {

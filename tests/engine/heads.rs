@@ -6,64 +6,29 @@ use std::process::{Command, Output};
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::networks;
 
-use crate::support::pipelines::OF_FILES;
+use crate::support::pipelines::{LEARNED, MASK_FILES, OF_FILES};
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
-const TRAINING: &str = r#"
-[operators.samples]
-type = "patches"
-inputs = ["normal"]
-size = [4, 8, 8]
-per_case = 4
-foreground = 1.0
-
-[operators.net]
-type = "train"
-inputs = ["samples"]
-network = { type = "unet", dims = "2.5d", levels = 2, channels = 4 }
-loss = { type = "dice_ce" }
-activation = "sigmoid"
-epochs = 12
-learning_rate = 1e-2
-validate = "cases"
-split = { train = 3, validation = 1, test = 0, seed = 1 }
-
-[operators.masks]
-type = "infer"
-inputs = ["normal"]
-model = "net"
-
+const MENDED: &str = r#"
 [operators.mended]
 type = "largest_component"
 inputs = ["masks"]
-
-[operators.scores]
-type = "evaluate"
-inputs = ["masks", "case"]
-metrics = ["dice"]
 
 [operators.mended_scores]
 type = "evaluate"
 inputs = ["mended", "case"]
 metrics = ["dice"]
-
-[sinks.results]
-type = "delta"
-inputs = ["masks", "scores", "mended_scores"]
-
-[sinks.files]
-type = "files"
-inputs = ["masks"]
-path = "masks"
-format = "nifti"
 "#;
 
 /// An organ with a lesion in it, a little elsewhere in each case.
 fn archive() -> Workplace {
     networks::set_threads(1);
     let mut place = Workplace::new(0);
-    place.text = format!("{OF_FILES}{TRAINING}");
+    let training = LEARNED
+        .rewrite("epochs = 12", "loss = { type = \"dice_ce\" }\nactivation = \"sigmoid\"\nepochs = 12")
+        .rewrite("[\"masks\", \"scores\"]", "[\"masks\", \"scores\", \"mended_scores\"]");
+    place.text = format!("{OF_FILES}{training}{MENDED}{MASK_FILES}");
     let grid = Geometry::axis_aligned([4, 16, 16], [2.0, 1.0, 1.0]);
     for case in 0..4 {
         let class = |at: usize| {
@@ -82,7 +47,8 @@ fn archive() -> Workplace {
     place
 }
 
-fn tomoflow(place: &Workplace, subcommand: &str, args: &[&str]) -> Output {
+/// A command on the pipeline, in its folder.
+pub(crate) fn tomoflow(place: &Workplace, subcommand: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
     command.arg(subcommand).arg(place.pipeline()).args(args).current_dir(place.path()).output().unwrap()
 }
@@ -95,7 +61,7 @@ fn dice(place: &Workplace, stage: &str, label: &str) -> Vec<(String, f64)> {
 }
 
 /// The voxels of a written mask that are not 0.
-fn inside(place: &Workplace, name: &str) -> Vec<bool> {
+pub(crate) fn inside(place: &Workplace, name: &str) -> Vec<bool> {
     let labels =
         tomoflow::connectors::imagefile::read_labels(&place.path().join("masks").join(name)).unwrap();
     labels.voxels().iter().map(|label| *label != 0).collect()

@@ -6,6 +6,7 @@ use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::networks;
 use tomoflow::phantom::vs;
 
+use crate::support::pipelines::BRIGHT;
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
@@ -31,21 +32,6 @@ ignore = [255]
 [operators.case]
 type = "label"
 inputs = ["scans", "truth"]
-
-[operators.bright]
-type = "threshold"
-inputs = ["case"]
-above = 50
-label = "organ"
-
-[operators.scores]
-type = "evaluate"
-inputs = ["bright", "case"]
-metrics = ["dice", "volume_ml", "volume_ref_ml", "hd", "lesion_recall"]
-
-[sinks.results]
-type = "delta"
-inputs = ["scores"]
 "#;
 
 const TRAINING: &str = r#"
@@ -70,6 +56,11 @@ validate = "cases"
 split = { train = 2, validation = 1, test = 0, seed = 1 }
 "#;
 
+fn pipeline() -> String {
+    let figures = "[\"dice\", \"volume_ml\", \"volume_ref_ml\", \"hd\", \"lesion_recall\"]";
+    format!("{PIPELINE}{}", BRIGHT.rewrite("[\"dice\", \"volume_ref_ml\"]", figures))
+}
+
 const SIZE: [usize; 3] = [4, 16, 16];
 
 /// A bright box of 4 x 8 x 8 voxels from column 4 on, which is labelled, but for columns from `from` on.
@@ -89,7 +80,7 @@ fn write(place: &Workplace, case: &str, from: usize, value: u16) {
 fn place() -> Workplace {
     networks::set_threads(1);
     let mut place = Workplace::new(0);
-    place.text = PIPELINE.to_owned();
+    place.text = pipeline();
     place
 }
 
@@ -147,7 +138,7 @@ fn what_is_wrong_where_nobody_labelled_is_not_learned() {
     let model = |value: u16| {
         let mut place = place();
         place.text =
-            format!("{PIPELINE}{TRAINING}").rewrite("ignore = [255]", &format!("ignore = [{value}]"));
+            format!("{}{TRAINING}", pipeline()).rewrite("ignore = [255]", &format!("ignore = [{value}]"));
         (0..3).for_each(|case| write(&place, &format!("s{case}"), 8 + case, value));
         let summary = place.run();
         assert_eq!((summary.trained, summary.trainings_failed), (1, 0), "{summary}");

@@ -6,6 +6,7 @@ use dicom_core::{DataElement, Tag, VR};
 use dicom_object::open_file;
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 
+use crate::support::pipelines::BRIGHT;
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
@@ -29,21 +30,6 @@ labels = { organ = [1, 2], lesion = [2] }
 [operators.case]
 type = "label"
 inputs = ["scans", "truth"]
-
-[operators.bright]
-type = "threshold"
-inputs = ["case"]
-above = 50
-label = "organ"
-
-[operators.scores]
-type = "evaluate"
-inputs = ["bright", "case"]
-metrics = ["dice", "volume_ref_ml"]
-
-[sinks.results]
-type = "delta"
-inputs = ["scores"]
 "#;
 
 const SIZE: [usize; 3] = [6, 16, 16];
@@ -83,7 +69,7 @@ fn write(place: &Workplace, case: &str, labels: Vec<u16>, x: f64) {
 
 fn place() -> Workplace {
     let mut place = Workplace::new(0);
-    place.text = PIPELINE.to_owned();
+    place.text = format!("{PIPELINE}{BRIGHT}");
     place
 }
 

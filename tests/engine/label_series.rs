@@ -10,6 +10,7 @@ use tomoflow::connectors::dicom::write::{MrSeries, Pixels, Slice, Study, write_s
 
 use crate::init::{phantom, text, tomoflow};
 use crate::support::dicom::{copied, put};
+use crate::support::pipelines::BRIGHT;
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, ran};
 
@@ -38,21 +39,6 @@ inputs = ["scans"]
 [operators.case]
 type = "label"
 inputs = ["volume", "truth"]
-
-[operators.bright]
-type = "threshold"
-inputs = ["case"]
-above = 50.0
-label = "organ"
-
-[operators.scores]
-type = "evaluate"
-inputs = ["bright", "case"]
-metrics = ["dice", "volume_ref_ml"]
-
-[sinks.results]
-type = "delta"
-inputs = ["scores"]
 "#;
 
 /// Slices, rows and columns of a scan; a voxel has 2 mm³.
@@ -183,7 +169,7 @@ fn bright() -> Vec<u16> {
 
 fn place() -> Workplace {
     let mut place = Workplace::new(0);
-    place.text = PIPELINE.to_owned();
+    place.text = format!("{PIPELINE}{BRIGHT}");
     place
 }
 

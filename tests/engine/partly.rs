@@ -5,67 +5,26 @@ use std::fs;
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::networks;
 
+use crate::support::pipelines::{LEARNED, OF_FILES};
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
-const PIPELINE: &str = r#"
-[pipeline]
-name = "partly"
-out = "out"
-identifiers = "clear"
-allowed_rejects = 1.0
-
-[sources.scans]
-type = "images"
-path = "data"
-files = "{case}/scan.nii"
-
-[sources.truth]
-type = "label_images"
-path = "data"
-files = "{case}/{label}.nii"
-labels = { left = [1], right = [1] }
-
-[operators.case]
-type = "label"
-inputs = ["scans", "truth"]
-
-[operators.normal]
-type = "zscore"
-inputs = ["case"]
-
-[operators.samples]
-type = "patches"
-inputs = ["normal"]
-size = [4, 8, 8]
-per_case = 6
-foreground = 1.0
-
-[operators.net]
-type = "train"
-inputs = ["samples"]
-network = { type = "unet", dims = "2.5d", levels = 2, channels = 4 }
-loss = { type = "dice_ce" }
-epochs = 15
-learning_rate = 1e-2
-partly_labelled = "learn"
-validate = "cases"
-split = { train = 4, validation = 1, test = 0, seed = 1 }
-
-[operators.masks]
-type = "infer"
-inputs = ["normal"]
-model = "net"
-
-[operators.scores]
-type = "evaluate"
-inputs = ["masks", "case"]
-metrics = ["dice"]
-
-[sinks.results]
-type = "delta"
-inputs = ["masks", "scores"]
-"#;
+/// Two labels with a file each, of which some cases lack one.
+fn pipeline() -> String {
+    let head = OF_FILES
+        .rewrite("{case}/labels.nii", "{case}/{label}.nii")
+        .rewrite("{ organ = [1, 2], lesion = [2] }", "{ left = [1], right = [1] }");
+    let training = LEARNED
+        .rewrite("per_case = 4", "per_case = 6")
+        .rewrite(
+            "epochs = 12",
+            "loss = { type = \"dice_ce\" }
+partly_labelled = \"learn\"
+epochs = 15",
+        )
+        .rewrite("train = 3", "train = 4");
+    format!("{head}{training}")
+}
 
 const SIZE: [usize; 3] = [4, 16, 16];
 
@@ -73,7 +32,7 @@ const SIZE: [usize; 3] = [4, 16, 16];
 fn archive() -> Workplace {
     networks::set_threads(1);
     let mut place = Workplace::new(0);
-    place.text = PIPELINE.to_owned();
+    place.text = pipeline();
     let grid = Geometry::axis_aligned(SIZE, [2.0, 1.0, 1.0]);
     for case in 0..5 {
         let inside = |at: usize, from: usize| {
@@ -118,7 +77,7 @@ fn cases_that_lack_a_label_teach_the_others() {
     let mut place = archive();
     for activation in ["softmax", "sigmoid"] {
         place.text =
-            PIPELINE.rewrite("partly_labelled", &format!("activation = \"{activation}\"\npartly_labelled"));
+            pipeline().rewrite("partly_labelled", &format!("activation = \"{activation}\"\npartly_labelled"));
         let summary = place.run();
         assert_eq!((summary.trained, summary.trainings_failed), (1, 0), "{activation}: {summary}");
         let told = codes(&place);
@@ -139,7 +98,7 @@ fn cases_that_lack_a_label_teach_the_others() {
     }
     assert_same(&place.tables(), &place.anew(), "partly");
     // By default they are left out, and said to be.
-    place.text = PIPELINE.rewrite("partly_labelled = \"learn\"\n", "");
+    place.text = pipeline().rewrite("partly_labelled = \"learn\"\n", "");
     place.run();
     assert_eq!(codes(&place).iter().filter(|row| row.starts_with("PARTLY_LABELLED")).count(), 2);
 }
@@ -148,7 +107,7 @@ fn cases_that_lack_a_label_teach_the_others() {
 fn weights_have_the_names_of_labels() {
     let mut place = archive();
     let weights =
-        |text: &str| PIPELINE.rewrite("epochs = 15", &format!("epochs = 1\nclass_weights = {{ {text} }}"));
+        |text: &str| pipeline().rewrite("epochs = 15", &format!("epochs = 1\nclass_weights = {{ {text} }}"));
     place.text = weights("lefft = 2.0");
     let summary = place.run();
     assert_eq!((summary.trained, summary.trainings_failed), (0, 1), "{summary}");
@@ -179,7 +138,8 @@ fn array(shape: [usize; 3], voxels: &[u8]) -> Vec<u8> {
 #[test]
 fn arrays_of_other_programs_are_judged_on_the_scans_grid() {
     let mut place = archive();
-    let (start, _) = PIPELINE.split_once("[operators.normal]").unwrap();
+    let pipeline = pipeline();
+    let (start, _) = pipeline.split_once("[operators.normal]").unwrap();
     place.text = format!(
         r#"{start}
 [sources.theirs]

@@ -5,48 +5,16 @@ use std::fs;
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::networks;
 
-use crate::support::pipelines::OF_FILES;
+use crate::support::pipelines::{LEARNED, OF_FILES};
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
-
-const TRAINING: &str = r#"
-[operators.samples]
-type = "patches"
-inputs = ["normal"]
-size = [4, 8, 8]
-per_case = 4
-foreground = 1.0
-
-[operators.net]
-type = "train"
-inputs = ["samples"]
-network = { type = "unet", dims = "2.5d", levels = 2, channels = 4 }
-epochs = 12
-learning_rate = 1e-2
-regions = true
-validate = "cases"
-split = { train = 3, validation = 1, test = 0, seed = 1 }
-
-[operators.masks]
-type = "infer"
-inputs = ["normal"]
-model = "net"
-
-[operators.scores]
-type = "evaluate"
-inputs = ["masks", "case"]
-metrics = ["dice"]
-
-[sinks.results]
-type = "delta"
-inputs = ["masks", "scores"]
-"#;
 
 /// An organ with a lesion in it, a little elsewhere in each case.
 fn archive() -> Workplace {
     networks::set_threads(1);
     let mut place = Workplace::new(0);
-    place.text = format!("{OF_FILES}{TRAINING}");
+    let training = LEARNED.rewrite("learning_rate = 1e-2", "learning_rate = 1e-2\nregions = true");
+    place.text = format!("{OF_FILES}{training}");
     let grid = Geometry::axis_aligned([4, 16, 16], [2.0, 1.0, 1.0]);
     for case in 0..4 {
         let class = |at: usize| {

@@ -78,6 +78,66 @@ type = "zscore"
 inputs = ["case"]
 "#;
 
+/// A small training on [`OF_FILES`], its masks and their figures.
+pub const LEARNED: &str = r#"
+[operators.samples]
+type = "patches"
+inputs = ["normal"]
+size = [4, 8, 8]
+per_case = 4
+foreground = 1.0
+
+[operators.net]
+type = "train"
+inputs = ["samples"]
+network = { type = "unet", dims = "2.5d", levels = 2, channels = 4 }
+epochs = 12
+learning_rate = 1e-2
+validate = "cases"
+split = { train = 3, validation = 1, test = 0, seed = 1 }
+
+[operators.masks]
+type = "infer"
+inputs = ["normal"]
+model = "net"
+
+[operators.scores]
+type = "evaluate"
+inputs = ["masks", "case"]
+metrics = ["dice"]
+
+[sinks.results]
+type = "delta"
+inputs = ["masks", "scores"]
+"#;
+
+/// What makes masks of [`LEARNED`] files.
+pub const MASK_FILES: &str = r#"
+[sinks.files]
+type = "files"
+inputs = ["masks"]
+path = "masks"
+format = "nifti"
+"#;
+
+/// What is bright in a case, held against what was drawn.
+pub const BRIGHT: &str = r#"
+[operators.bright]
+type = "threshold"
+inputs = ["case"]
+above = 50
+label = "organ"
+
+[operators.scores]
+type = "evaluate"
+inputs = ["bright", "case"]
+metrics = ["dice", "volume_ref_ml"]
+
+[sinks.results]
+type = "delta"
+inputs = ["scores"]
+"#;
+
 /// The smallest training that is one: the control plane is what is tested.
 pub const TRAINED: &str = r#"
 [operators.samples]
