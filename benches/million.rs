@@ -16,6 +16,8 @@
 mod archive;
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/segmented.rs"]
+mod segmented;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use archive::{Archive, SLICES};
 use process::{mib, status_bytes};
+use segmented::PIPELINE;
 use tomoflow::connectors::Digest;
 use tomoflow::connectors::dicom::{READING, walk};
 use tomoflow::engine::{Options, Session};
@@ -33,37 +36,6 @@ use tomoflow::store::{Outcome, Recorded, Store};
 
 /// Series that get a late slice.
 const LATE: usize = 100;
-
-const PIPELINE: &str = r#"
-[pipeline]
-name = "million"
-out = "out"
-
-[sources.scans]
-type = "dicom"
-path = "archive"
-
-[operators.volume]
-type = "assemble"
-inputs = ["scans"]
-
-[operators.normal]
-type = "zscore"
-inputs = ["volume"]
-
-[operators.bright]
-type = "threshold"
-inputs = ["normal"]
-above = 0.5
-
-[operators.largest]
-type = "largest_component"
-inputs = ["bright"]
-
-[sinks.masks]
-type = "delta"
-inputs = ["largest"]
-"#;
 
 fn main() {
     let archive = Archive { series: series(), late: LATE };

@@ -14,45 +14,17 @@
     reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
 )]
 
+#[path = "support/segmented.rs"]
+mod segmented;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use segmented::PIPELINE;
 use tomoflow::engine::Status;
 use tomoflow::phantom::vs::{VsPhantom, write_archive};
-
-const PIPELINE: &str = r#"
-[pipeline]
-name = "workers"
-out = "out"
-
-[sources.scans]
-type = "dicom"
-path = "archive"
-where = { Modality = "MR" }
-
-[operators.volume]
-type = "assemble"
-inputs = ["scans"]
-
-[operators.normal]
-type = "zscore"
-inputs = ["volume"]
-
-[operators.bright]
-type = "threshold"
-inputs = ["normal"]
-above = 0.5
-
-[operators.largest]
-type = "largest_component"
-inputs = ["bright"]
-
-[sinks.masks]
-type = "delta"
-inputs = ["largest"]
-"#;
 
 /// What makes each action of a worker take a quarter of a second.
 const SLOW: &str = "artifact.staged:1:slow";
