@@ -246,7 +246,7 @@ fn call(
 }
 
 /// The first of a host's addresses that answers.
-fn reach(host: &str) -> io::Result<TcpStream> {
+pub(super) fn reach(host: &str) -> io::Result<TcpStream> {
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "no such host");
     for address in host.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, HELLO) {

@@ -1,11 +1,12 @@
 //! How a worker reaches a run: it calls, and both ends prove themselves before a word is said.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::super::ClusterError;
 use super::super::link::keep_alive;
+use super::super::links::reach;
 use super::super::secret::Secret;
 use super::certificates::Caller;
 use super::wire::{Wire, unfit};
@@ -90,16 +91,4 @@ impl Call<'_> {
     pub(super) fn refused(&self, why: String, hint: &'static str) -> Unmet {
         Unmet::Refused(ClusterError::Refused { host: self.address.to_owned(), why, hint }.into())
     }
-}
-
-/// The first of a host's addresses that answers.
-fn reach(host: &str) -> io::Result<TcpStream> {
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "no such host");
-    for address in host.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, HELLO) {
-            Ok(link) => return Ok(link),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
 }
