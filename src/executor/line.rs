@@ -78,7 +78,7 @@ mod tests {
     use tomoflow_connectors::{Digest, Geometry};
 
     use super::super::budget::Budget;
-    use super::super::work::{Action, BoundCase, Grid, ScanForm, SeriesRow, Work};
+    use super::super::work::{Action, BoundCase, SeriesRow, Work};
     use super::*;
     use crate::pipeline::StageId;
 
@@ -90,22 +90,7 @@ mod tests {
     }
 
     fn infer(key: u8, model: u8) -> ToDevice {
-        let series = SeriesRow {
-            key: "1.2".into(),
-            part: 0,
-            form: ScanForm::Instances,
-            study_uid: "1".into(),
-            patient: "p".into(),
-            modality: "MR".into(),
-            manufacturer: "".into(),
-            model_name: "".into(),
-            description: "".into(),
-            frame_of_reference: "".into(),
-            grid: Grid::from(&Geometry::axis_aligned([1; 3], [1.0; 3])),
-            list: Digest::default(),
-            notes: Vec::new(),
-            digest: Digest::default(),
-        };
+        let series = SeriesRow::sample("1.2", &Geometry::axis_aligned([1; 3], [1.0; 3]));
         let case = BoundCase::of(Arc::new(series));
         job(key, Work::with_models(case, [Digest::of(&[model])].into()))
     }

@@ -227,22 +227,10 @@ mod tests {
 
     #[test]
     fn every_kind_of_work_says_what_enters_it() {
-        let series = Arc::new(SeriesRow {
-            key: "1.2".into(),
-            part: 0,
-            form: ScanForm::Instances,
-            study_uid: "1".into(),
-            patient: "p".into(),
-            modality: "MR".into(),
-            manufacturer: "".into(),
-            model_name: "".into(),
-            description: "".into(),
-            frame_of_reference: "".into(),
-            grid: Grid::from(&tomoflow_connectors::Geometry::axis_aligned([1; 3], [1.0; 3])),
-            list: Digest::default(),
-            notes: Vec::new(),
-            digest: Digest::default(),
-        });
+        let series = Arc::new(SeriesRow::sample(
+            "1.2",
+            &tomoflow_connectors::Geometry::axis_aligned([1; 3], [1.0; 3]),
+        ));
         let (mask, model) = (Digest::of(b"mask"), Digest::of(b"model"));
         let (record, digest) = (Digest::default(), Digest::default());
         let labels =

@@ -248,26 +248,16 @@ mod tests {
     use tomoflow_connectors::Digest;
 
     use super::*;
-    use crate::executor::work::Grid;
     use crate::operators::cases::channels::Fill;
 
     fn scan(key: &str, frame: &str, spacing: f64) -> BoundCase {
-        let grid = Grid::from(&Geometry::axis_aligned([2, 2, 2], [spacing, 1.0, 1.0]));
+        let grid = Geometry::axis_aligned([2, 2, 2], [spacing, 1.0, 1.0]);
         BoundCase::of(Arc::new(SeriesRow {
-            key: key.into(),
-            part: 0,
-            form: ScanForm::Instances,
-            study_uid: "study".into(),
-            patient: "p".into(),
-            modality: "MR".into(),
-            manufacturer: "".into(),
-            model_name: "".into(),
             description: key.into(),
             frame_of_reference: frame.into(),
-            grid,
             list: Digest::of(key.as_bytes()),
-            notes: Vec::new(),
             digest: Digest::of(key.as_bytes()),
+            ..SeriesRow::sample(key, &grid)
         }))
     }
 

@@ -231,28 +231,16 @@ fn stratum(series: &SeriesRow, by: Stratify) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use tomoflow_connectors::{Digest, Real};
+    use tomoflow_connectors::Real;
 
     use super::*;
-    use crate::executor::work::{Grid, ScanForm};
     use crate::metrics::State;
 
     fn series(manufacturer: &str, between_mm: f64) -> SeriesRow {
         SeriesRow {
-            key: "1.2".into(),
-            part: 0,
-            form: ScanForm::Instances,
-            study_uid: "1".into(),
-            patient: "p".into(),
-            modality: "MR".into(),
             manufacturer: manufacturer.into(),
             model_name: " Aera ".into(),
-            description: "".into(),
-            frame_of_reference: "".into(),
-            grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [between_mm, 0.4, 0.4])),
-            list: Digest::default(),
-            notes: Vec::new(),
-            digest: Digest::default(),
+            ..SeriesRow::sample("1.2", &Geometry::axis_aligned([4, 16, 16], [between_mm, 0.4, 0.4]))
         }
     }
 

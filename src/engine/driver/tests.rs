@@ -4,7 +4,7 @@ use tomoflow_connectors::Geometry;
 
 use super::*;
 use crate::engine::session;
-use crate::executor::work::{Grid, ScanForm, SeriesRow, Verdict};
+use crate::executor::work::{SeriesRow, Verdict};
 use crate::operators::registry::Registry;
 use crate::pipeline::{self, StageId};
 
@@ -33,20 +33,9 @@ inputs = ["bright"]
 
 fn scan(content: &[u8]) -> Input {
     let row = SeriesRow {
-        key: "1.2".into(),
-        part: 0,
-        form: ScanForm::Instances,
-        study_uid: "1".into(),
-        patient: "p".into(),
-        modality: "".into(),
-        manufacturer: "".into(),
-        model_name: "".into(),
-        description: "".into(),
-        frame_of_reference: "".into(),
-        grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [1.5, 0.4, 0.4])),
         list: Digest::of(content),
-        notes: Vec::new(),
         digest: Digest::of(content),
+        ..SeriesRow::sample("1.2", &Geometry::axis_aligned([4, 16, 16], [1.5, 0.4, 0.4]))
     };
     Input::Series(StageId::at(1), Verdict::Accepted(Arc::new(row)))
 }

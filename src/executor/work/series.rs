@@ -199,6 +199,29 @@ pub fn series_of(key: &str) -> &str {
 }
 
 #[cfg(test)]
+impl SeriesRow {
+    /// A scan of tests, on a grid.
+    pub fn sample(key: &str, grid: &tomoflow_connectors::Geometry) -> Self {
+        Self {
+            key: key.into(),
+            part: 0,
+            form: ScanForm::Instances,
+            study_uid: "study".into(),
+            patient: "p".into(),
+            modality: "MR".into(),
+            manufacturer: "".into(),
+            model_name: "".into(),
+            description: "".into(),
+            frame_of_reference: "".into(),
+            grid: Grid::from(grid),
+            list: Digest::default(),
+            notes: Vec::new(),
+            digest: Digest::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

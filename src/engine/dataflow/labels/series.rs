@@ -146,25 +146,9 @@ mod tests {
 
     use super::super::super::super::label_series::notes_of;
     use super::*;
-    use crate::executor::work::{Grid, ScanForm};
 
     fn row(key: &str, grid: &Geometry) -> SeriesRow {
-        SeriesRow {
-            key: key.into(),
-            part: 0,
-            form: ScanForm::Instances,
-            study_uid: "study".into(),
-            patient: "p".into(),
-            modality: "MR".into(),
-            manufacturer: "".into(),
-            model_name: "".into(),
-            description: "".into(),
-            frame_of_reference: "frame".into(),
-            grid: Grid::from(grid),
-            list: Digest::default(),
-            notes: Vec::new(),
-            digest: Digest::default(),
-        }
+        SeriesRow { frame_of_reference: "frame".into(), ..SeriesRow::sample(key, grid) }
     }
 
     fn slices(first: usize, count: usize) -> Geometry {

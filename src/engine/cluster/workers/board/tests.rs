@@ -7,7 +7,7 @@ use tomoflow_connectors::{Geometry, Reject};
 
 use super::ends::LOST;
 use super::*;
-use crate::executor::work::{BoundCase, Grid, ScanForm, SeriesRow, Work};
+use crate::executor::work::{BoundCase, SeriesRow, Work};
 use crate::pipeline::StageId;
 use crate::store::{Outcome, Recorded};
 
@@ -82,22 +82,7 @@ impl Place {
 }
 
 pub(super) fn case_action(key: u8) -> Action {
-    let row = SeriesRow {
-        key: "1.2".into(),
-        part: 0,
-        form: ScanForm::Instances,
-        study_uid: "1".into(),
-        patient: "p".into(),
-        modality: "".into(),
-        manufacturer: "".into(),
-        model_name: "".into(),
-        description: "".into(),
-        frame_of_reference: "".into(),
-        grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [1.5, 0.4, 0.4])),
-        list: Digest::default(),
-        notes: Vec::new(),
-        digest: Digest::default(),
-    };
+    let row = SeriesRow::sample("1.2", &Geometry::axis_aligned([4, 16, 16], [1.5, 0.4, 0.4]));
     let work = Work::Volume(BoundCase::of(Arc::new(row)));
     Action { key: Digest::of(&[key]), stage: StageId::default(), work }
 }
