@@ -1,13 +1,11 @@
 //! Labels that are a series of images: how a series is known by its digest, and its slices as they are drawn from.
 
-use std::sync::PoisonError;
-
 use tomoflow_connectors::{Digest, Geometry, Reject};
 
 use super::{Context, frames, unchanged};
 use crate::executor::truth::Truth;
 use crate::executor::work::{LabelRow, SeriesRow};
-use crate::operators::source::{DrawnOn, LabelSource, LabelStack, LabelsAt, Planes, SliceFile};
+use crate::operators::source::{LabelSource, LabelStack, LabelsAt, Planes, SliceFile};
 
 /// What the bytes of a series of labels begin with, so that none is taken for another list.
 const KEPT: &[u8] = b"series of labels 1\0";
@@ -38,9 +36,8 @@ impl Context {
     ) -> Result<Truth, Reject> {
         let own = self.lookup()?.label_series(labels.record)?;
         let (grid, geometry) = (Geometry::from(&own.grid), Geometry::from(&series.grid));
-        let scan =
-            DrawnOn { frame_of_reference: series.frame_of_reference.to_string(), ..DrawnOn::default() };
-        let mut drawn = self.decoded(&own, |list, files| {
+        let scan = self.drawn_on(series, labels)?;
+        let drawn = self.decoded(&own, |list, files| {
             let slices: Vec<SliceFile> =
                 frames(list, files).into_iter().map(|(path, frame)| SliceFile { path, frame }).collect();
             let at = LabelsAt {
@@ -55,13 +52,7 @@ impl Context {
             // Files that changed are at fault before what they hold.
             drawn.map_err(|reject| unchanged(files).err().unwrap_or(reject))
         })?;
-        let notes = std::mem::take(&mut drawn.notes);
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
-        if drawn.labels.geometry() != &geometry {
-            let message = "labels on the scan's own grid expected, another found";
-            return Err(Reject::new("GRID_MISMATCH", message, "the source of the labels is at fault"));
-        }
-        Truth::new(drawn, source.label_names())
+        self.truth_of(source, drawn, &geometry)
     }
 }
 

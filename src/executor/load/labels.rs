@@ -13,7 +13,7 @@ use super::lookup::unchanged;
 use crate::executor::truth::Truth;
 use crate::executor::work::{LabelRow, ScanForm, SeriesRow, SliceRow};
 use crate::operators::registry::Stage;
-use crate::operators::source::{DrawnOn, LabelPart, LabelsAt, LabelsIn, Planes};
+use crate::operators::source::{Drawing, DrawnOn, LabelPart, LabelSource, LabelsAt, LabelsIn, Planes};
 use crate::operators::value::Mask;
 use crate::pipeline::Plan;
 use crate::voxels::ignored::IGNORED;
@@ -117,10 +117,23 @@ impl Context {
             LabelsAt { file, parts: &parts, stack: None, series: series.series_uid(), record, scan: &scan };
         let mut drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
         unchanged(&files)?;
+        drawn.absent.extend(labels.absent.iter());
+        self.truth_of(&**source, drawn, &geometry)
+    }
+
+    /// Tells what was noticed while labels were drawn, and gives them their names.
+    ///
+    /// # Errors
+    /// `GRID_MISMATCH` for labels on another grid than the scan's.
+    pub(super) fn truth_of(
+        &self,
+        source: &dyn LabelSource,
+        mut drawn: Drawing,
+        grid: &Geometry,
+    ) -> Result<Truth, Reject> {
         let notes = std::mem::take(&mut drawn.notes);
         self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
-        drawn.absent.extend(labels.absent.iter());
-        if drawn.labels.geometry() != &geometry {
+        if drawn.labels.geometry() != grid {
             let message = "labels on the scan's own grid expected, another found";
             return Err(Reject::new("GRID_MISMATCH", message, "the source of the labels is at fault"));
         }
@@ -145,7 +158,7 @@ impl Context {
     }
 
     /// Returns what tells the scan from others that its labels name as well.
-    fn drawn_on(&self, series: &SeriesRow, labels: &LabelRow) -> Result<DrawnOn, Reject> {
+    pub(super) fn drawn_on(&self, series: &SeriesRow, labels: &LabelRow) -> Result<DrawnOn, Reject> {
         let images = match by_images(&self.plan, series, labels) {
             true => {
                 self.lookup()?.slices(series.list)?.slices.into_iter().map(|slice| slice.sop_uid).collect()

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tomoflow_connectors::{Geometry, LabelMap, Reject, dicom};
+use tomoflow_connectors::{Geometry, Reject, dicom};
 
 use super::dicom::PATH;
 use super::label_images::{LabelImages, declared};
+use super::merged::{map_of, room};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::source::{
     Drawing, InstanceSource, LabelSource, LabelStack, LabelsAt, LabelsIn, Planes, vanished,
@@ -119,6 +120,10 @@ impl LabelSource for DicomLabels {
         self.values.nested()
     }
 
+    fn sets(&self) -> Vec<Vec<u16>> {
+        self.values.sets()
+    }
+
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
         let stack = labels.stack.ok_or_else(|| vanished(labels.record))?;
         self.draw_values(&read(stack)?, stack.grid, on.grid)
@@ -131,10 +136,7 @@ impl DicomLabels {
         let Some(within) = Within::of(own, grid) else { return Err(Within::misfit(own, grid)) };
         let mut voxels = room(grid)?;
         within.put(values, &mut voxels);
-        let bad = |error: tomoflow_connectors::volume::SizeMismatch| {
-            Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged")
-        };
-        let map = LabelMap::new(grid.clone(), voxels).map_err(bad)?;
+        let map = map_of(grid, voxels)?;
         let mut drawn = self.values.draw_map(&map, grid)?;
         if !self.blank_is_empty && drawn.labels.voxels().iter().all(|label| *label == 0) {
             return Err(blank(&drawn.notes));
@@ -159,15 +161,6 @@ fn blank(notes: &[Reject]) -> Reject {
     Reject::new("LABELS_BLANK", message, hint)
 }
 
-fn room(grid: &Geometry) -> Result<Vec<u16>, Reject> {
-    let (count, mut voxels) = (grid.voxels(), Vec::new());
-    voxels.try_reserve_exact(count).map_err(|_| {
-        Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
-    })?;
-    voxels.resize(count, 0);
-    Ok(voxels)
-}
-
 /// The values of a series.
 ///
 /// # Errors
@@ -177,15 +170,17 @@ fn read(stack: LabelStack<'_>) -> Result<Vec<u16>, Reject> {
     whole(dicom::load_scan(stack.grid, &frames)?.voxels())
 }
 
+/// The label that a value stands for; `None` for a value that is none.
+pub fn label_at(value: f32) -> Option<u16> {
+    let near = value.round();
+    let fits = (value - near).abs() <= ROUNDED && (0.0..=f32::from(u16::MAX)).contains(&near);
+    fits.then_some(near as u16)
+}
+
 fn whole(values: &[f32]) -> Result<Vec<u16>, Reject> {
-    let label = |value: &f32| {
-        let near = value.round();
-        let fits = (value - near).abs() <= ROUNDED && (0.0..=f32::from(u16::MAX)).contains(&near);
-        fits.then_some(near as u16)
-    };
-    let labels: Option<Vec<u16>> = values.iter().map(label).collect();
+    let labels: Option<Vec<u16>> = values.iter().copied().map(label_at).collect();
     labels.ok_or_else(|| {
-        let mut odd = values.iter().filter(|value| label(value).is_none());
+        let mut odd = values.iter().filter(|value| label_at(**value).is_none());
         let (first, more) = (odd.next().copied().unwrap_or_default(), odd.count());
         let message = format!(
             "whole numbers from 0 to 65535 expected, {} of {} voxels have others, {first} first",
@@ -195,6 +190,14 @@ fn whole(values: &[f32]) -> Result<Vec<u16>, Reject> {
         let hint = "values are taken after RescaleSlope and RescaleIntercept; leave out by `where` what holds no labels";
         Reject::new("LABEL_NOT_WHOLE", message, hint)
     })
+}
+
+/// The fields of a file of labels that the series stands for, once its values lie on the scan's own grid.
+fn as_file(config: &Config) -> Config {
+    let mut file = config.clone();
+    file.insert("files".to_owned(), json!("{case}.dcm"));
+    file.insert("grid".to_owned(), json!("index"));
+    file
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
@@ -216,10 +219,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
             None
         }
     };
-    // The series stands for a file whose header is believed.
-    let mut as_file = config.clone();
-    as_file.insert("files".to_owned(), json!("{case}.dcm"));
-    match (declared(&as_file), instances) {
+    match (declared(&as_file(config)), instances) {
         (Ok(values), Some(instances)) if problems.is_empty() => Ok(Stage::Labels(Arc::new(DicomLabels {
             instances,
             values,
@@ -257,13 +257,11 @@ mod tests {
     fn labels(more: &serde_json::Value) -> DicomLabels {
         let config = config(more);
         let config = config.as_object().unwrap();
-        let mut as_file = config.clone();
-        as_file.insert("files".to_owned(), json!("{case}.dcm"));
         let Ok(Stage::Instances(instances)) = (crate::operators::sources::dicom::ENTRY.build)(config) else {
             panic!("a source of instances expected");
         };
         let blank_is_empty = config.get("blank").is_some_and(|word| word == "empty");
-        DicomLabels { instances, values: declared(&as_file).unwrap(), trusted: false, blank_is_empty }
+        DicomLabels { instances, values: declared(&as_file(config)).unwrap(), trusted: false, blank_is_empty }
     }
 
     #[test]
@@ -274,6 +272,17 @@ mod tests {
         assert!(matches!(source.lies_in(), LabelsIn::Series { trusted: false, .. }));
         let trusting = self::source(&json!({ "frames": "trusted" }));
         assert!(matches!(trusting.lies_in(), LabelsIn::Series { trusted: true, .. }));
+    }
+
+    #[test]
+    fn labels_that_share_values_cross() {
+        let crossing = json!({ "labels": { "tumour": [1, 2], "oedema": [2, 3] } });
+        let source = source(&crossing);
+        assert_eq!(source.sets(), [vec![1, 2]]);
+        assert_eq!(source.value_names(), ["tumour", "oedema", "tumour & oedema"]);
+        let grid = Geometry::axis_aligned([1, 1, 4], [1.0; 3]);
+        let drawn = labels(&crossing).draw_values(&[0, 1, 2, 3], &grid, &grid).unwrap();
+        assert_eq!(drawn.labels.voxels(), [0, 1, 3, 2]);
     }
 
     #[test]

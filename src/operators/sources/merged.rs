@@ -23,12 +23,7 @@ impl Merged {
     /// # Errors
     /// `OUT_OF_MEMORY` when there is no room for it.
     pub fn over(grid: &Geometry, overlap: Overlap) -> Result<Self, Reject> {
-        let (count, mut voxels) = (grid.voxels(), Vec::new());
-        voxels.try_reserve_exact(count).map_err(|_| {
-            Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
-        })?;
-        voxels.resize(count, 0);
-        Ok(Self { voxels, overlap })
+        Ok(Self { voxels: room(grid)?, overlap })
     }
 
     /// Puts a label where a map of the same grid has any, also on others.
@@ -48,9 +43,24 @@ impl Merged {
     /// # Errors
     /// `BAD_GEOMETRY` when it was made for another grid.
     pub fn labels(self, grid: &Geometry) -> Result<LabelMap, Reject> {
-        LabelMap::new(grid.clone(), self.voxels)
-            .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged"))
+        map_of(grid, self.voxels)
     }
+}
+
+/// As many zeros as a grid has voxels.
+pub(super) fn room(grid: &Geometry) -> Result<Vec<u16>, Reject> {
+    let (count, mut voxels) = (grid.voxels(), Vec::new());
+    voxels.try_reserve_exact(count).map_err(|_| {
+        Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
+    })?;
+    voxels.resize(count, 0);
+    Ok(voxels)
+}
+
+/// A map of these voxels on a grid.
+pub(super) fn map_of(grid: &Geometry, voxels: Vec<u16>) -> Result<LabelMap, Reject> {
+    LabelMap::new(grid.clone(), voxels)
+        .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged"))
 }
 
 #[cfg(test)]
