@@ -19,15 +19,17 @@ pub(super) struct Torn(BTreeMap<String, usize>);
 impl Torn {
     /// Looks for them among series that were read.
     pub(super) fn among(series: &BTreeMap<String, HeldSeries>) -> Result<Self, Error> {
-        let mut alike: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
+        // Records stay packed: an archive may be torn into as many series as it has files.
+        let mut alike: BTreeMap<String, Vec<&HeldSeries>> = BTreeMap::new();
         for held in series.values() {
-            let Some(instance) = held.alone()? else { continue };
-            if let Some(joined) = joined_series(&instance) {
-                alike.entry(joined).or_default().push(instance);
+            if let Some(joined) = held.alone()?.as_ref().and_then(joined_series) {
+                alike.entry(joined).or_default().push(held);
             }
         }
         let mut torn = Self::default();
-        for slices in alike.into_values().filter(|slices| slices.len() >= LEAST) {
+        for group in alike.into_values().filter(|group| group.len() >= LEAST) {
+            let slices = group.into_iter().filter_map(|held| held.alone().transpose());
+            let slices: Vec<Instance> = slices.collect::<Result<_, _>>()?;
             let all: Vec<&Instance> = slices.iter().collect();
             for part in assemble(&all).into_iter().filter(|part| part.instances.len() >= LEAST) {
                 let stack =

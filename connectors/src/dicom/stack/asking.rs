@@ -1,14 +1,18 @@
 //! Asks the files of a series for what its records do not keep, where acquisitions may be mixed in a stack.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::assemble::{Assembled, StackPart, assemble_comparing};
 use super::gaps::{Rules, says_between};
+use super::passes::OVERLAP;
 use crate::dicom::header::instance::Instance;
 use crate::dicom::header::keywords::MoreTags;
 use crate::dicom::header::record::{Record, read_record_with};
 use crate::geometry::norm;
+use crate::reading;
 
 /// The tags that records do not keep, and that acquisitions of one series may differ in.
 const MORE: [&str; 5] = ["FlipAngle", "InversionTime", "KVP", "ConvolutionKernel", "ContrastBolusAgent"];
@@ -21,8 +25,6 @@ const BY_NUMBER: [&str; 2] =
 const LEAST: usize = 6;
 /// The number of places at which neighbours are compared.
 const PLACES: usize = 5;
-/// The ratio of thickness to distance above which slices overlap one another.
-const OVERLAP: f64 = 1.5;
 
 /// The stacks of one series as [`assemble_comparing`] gives them. Where acquisitions may be mixed in one, neighbours in
 /// a few places are asked for tube voltage, kernel, contrast and the like, and where they differ all slices are; `file`
@@ -34,7 +36,14 @@ pub fn assemble_asking<'p>(
     mut same: impl FnMut(usize, usize) -> bool,
 ) -> Vec<StackPart> {
     let parts = assemble_comparing(instances, rules, &mut same);
-    let ask = |index: usize| Some(with_more_tags(file(index)?, instances.get(index)?));
+    let tags = MoreTags::new(MORE);
+    // A file is asked once, whether as a neighbour or with all others.
+    let asked = RefCell::new(BTreeMap::new());
+    let ask = |index: usize| -> Option<Instance> {
+        let mut asked = asked.borrow_mut();
+        let answer = asked.entry(index);
+        answer.or_insert_with(|| with_more_tags(file(index)?, instances.get(index)?, &tags)).clone()
+    };
     if !parts.iter().any(|part| may_be_mixed(part, instances, &ask)) {
         return parts;
     }
@@ -94,14 +103,13 @@ fn neighbours_differ(slices: &[usize], ask: &impl Fn(usize) -> Option<Instance>)
     })
 }
 
-/// An instance with the values of [`MORE`], as far as its file can be read.
-fn with_more_tags(path: &Path, instance: &Instance) -> Instance {
-    let mut more = instance.clone();
-    if let Ok(Record::Instance(found)) = read_record_with(path, &MoreTags::new(MORE))
-        && found.sop_uid == instance.sop_uid
-    {
-        let values = found.tags.iter().map(|(keyword, value)| (keyword.clone(), value.clone()));
-        Arc::make_mut(&mut more.tags).extend(values);
-    }
-    more
+/// An instance with the values of [`MORE`]; `None` where its file cannot be read, so that slices of which something is known
+/// are never told apart from those of which nothing is.
+fn with_more_tags(path: &Path, instance: &Instance, tags: &MoreTags) -> Option<Instance> {
+    // This runs on a thread that may not wait.
+    let Ok(Record::Instance(found)) = reading::urgently(|| read_record_with(path, tags)) else { return None };
+    let mut more = (found.sop_uid == instance.sop_uid).then(|| instance.clone())?;
+    let values = found.tags.iter().map(|(keyword, value)| (keyword.clone(), value.clone()));
+    Arc::make_mut(&mut more.tags).extend(values);
+    Some(more)
 }

@@ -9,7 +9,7 @@ use crate::geometry::dot;
 
 /// The attributes that number acquisitions. Those of one acquisition, as echoes, are equally many, or some
 /// are lost.
-const ATTRIBUTES: [&str; 4] = ["SeriesNumber", "StackID", "AcquisitionNumber", "AcquisitionTime"];
+const ATTRIBUTES: [&str; 4] = ["SeriesNumber", STACK, "AcquisitionNumber", "AcquisitionTime"];
 /// The attributes that slices of one scan have in common. Echo time, descriptions and study are known of all
 /// images, and the rest where a filter or [`assemble_asking`](super::assemble_asking) asks for it.
 const CONTENT: [&str; 13] = [
@@ -32,7 +32,7 @@ const STACK: &str = "StackID";
 /// The share by which numbers of one scan may differ.
 const JITTER: f64 = 0.05;
 /// The ratio of thickness to distance above which slices overlap one another.
-const OVERLAP: f64 = 1.5;
+pub(super) const OVERLAP: f64 = 1.5;
 /// The share by which the declared gap may differ from that of neighbours.
 const DECLARED: f64 = 0.1;
 /// The fewest slices of a pass.
@@ -141,7 +141,12 @@ pub(crate) fn stacks(slices: &[Slice<'_>]) -> usize {
 fn nearest(slices: &[Slice<'_>], attribute: &str, normal: [f64; 3]) -> f64 {
     let pairs = slices.iter().zip(slices.iter().skip(1));
     let differing = pairs.filter(|(a, b)| a.said(attribute) != b.said(attribute));
-    differing.map(|(a, b)| dot(b.position, normal) - dot(a.position, normal)).fold(f64::INFINITY, f64::min)
+    least_gap(differing, normal)
+}
+
+/// The least distance of pairs of slices along the normal; infinite where there are none.
+fn least_gap<'a>(pairs: impl Iterator<Item = (&'a Slice<'a>, &'a Slice<'a>)>, normal: [f64; 3]) -> f64 {
+    pairs.map(|(a, b)| dot(b.position, normal) - dot(a.position, normal)).fold(f64::INFINITY, f64::min)
 }
 
 /// The least thickness of slices; infinite when none is known.
@@ -183,9 +188,7 @@ fn acquisitions<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Passes<'a>
 /// Passes of slices that overlap, which InstanceNumbers run through one after another, each with one distance between
 /// its slices, up or down.
 fn numbered<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
-    let pairs = slices.iter().zip(slices.iter().skip(1));
-    let nearest =
-        pairs.map(|(a, b)| dot(b.position, normal) - dot(a.position, normal)).fold(f64::INFINITY, f64::min);
+    let nearest = least_gap(slices.iter().zip(slices.iter().skip(1)), normal);
     let thinnest = thinnest(slices);
     if !thinnest.is_finite() || nearest * OVERLAP >= thinnest || is_planned(slices, nearest) {
         return None;

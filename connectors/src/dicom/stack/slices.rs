@@ -216,11 +216,10 @@ fn torn(stacks: &[Stack<'_>]) -> BTreeSet<usize> {
 fn are_drifting(stacks: &[Stack<'_>]) -> bool {
     let slices: Vec<&Slice<'_>> = stacks.iter().filter_map(|stack| stack.slices.first()).collect();
     let Some(first) = slices.first() else { return false };
-    let frame = |slice: &Slice<'_>| slice.instance.frame_of_reference.clone();
     let alike = |slice: &&Slice<'_>| {
         dot(first.normal(), slice.normal()) >= PARALLEL
             && slice.size() == first.size()
-            && frame(slice) == frame(first)
+            && slice.instance.frame_of_reference == first.instance.frame_of_reference
     };
     slices.len() >= LEAST_DRIFTING && slices.iter().all(alike)
 }
