@@ -9,15 +9,12 @@ use crate::voxels::ignored::IGNORED;
 /// such voxels have, as in "have values of `ignore`".
 ///
 /// # Errors
-/// `NOTHING_LABELLED` when that is all of them, `BAD_GEOMETRY` for maps of another grid.
-pub fn left_out(drawn: Drawing, ignored: &[LabelMap], why: &str) -> Result<Drawing, Reject> {
-    let misfit = |error: tomoflow_connectors::volume::SizeMismatch| {
-        Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged")
-    };
+/// `NOTHING_LABELLED` when that is all of them.
+pub fn left_out(mut drawn: Drawing, ignored: &[LabelMap], why: &str) -> Result<Drawing, Reject> {
     if ignored.is_empty() {
         return Ok(drawn);
     }
-    let mut voxels = drawn.labels.voxels().to_vec();
+    let voxels = drawn.labels.voxels_mut();
     for map in ignored {
         let both = voxels.iter_mut().zip(map.voxels());
         both.filter(|(_, ignored)| **ignored != 0).for_each(|(voxel, _)| *voxel = IGNORED);
@@ -27,12 +24,10 @@ pub fn left_out(drawn: Drawing, ignored: &[LabelMap], why: &str) -> Result<Drawi
         let message = format!("labelled voxels or background expected, all {all} {why}");
         return Err(Reject::new("NOTHING_LABELLED", message, "nobody labelled anything of this case"));
     }
-    let mut notes = drawn.notes;
     if count > 0 {
         let message = format!("{count} of {all} voxels {why}");
         let hint = "they are left out of losses and of figures";
-        notes.push(Reject::new("IGNORED", message, hint));
+        drawn.notes.push(Reject::new("IGNORED", message, hint));
     }
-    let labels = LabelMap::new(drawn.labels.geometry().clone(), voxels).map_err(misfit)?;
-    Ok(Drawing { labels, notes, ..drawn })
+    Ok(drawn)
 }

@@ -143,11 +143,6 @@ impl LabelImages {
         self.label_names.get(usize::from(label).wrapping_sub(1)).map_or("", String::as_str)
     }
 
-    /// Returns the name of a value of the map: a label's, or that of a set of labels that cross.
-    fn value_name(&self, value: u16) -> String {
-        self.value_names().get(usize::from(value).wrapping_sub(1)).cloned().unwrap_or_default()
-    }
-
     /// A file's labels on the scan's grid.
     ///
     /// # Errors
@@ -158,8 +153,9 @@ impl LabelImages {
     }
 
     fn draw_onto(&self, found: &LabelMap, on: On<'_>) -> Result<Drawing, Reject> {
-        let mut drawn =
-            on.draw(found, &|value| self.label_of(value), &|label| self.value_name(label), &self.shares)?;
+        let names = self.value_names();
+        let name = |value: u16| names.get(usize::from(value).wrapping_sub(1)).cloned().unwrap_or_default();
+        let mut drawn = on.draw(found, &|value| self.label_of(value), &name, &self.shares)?;
         drawn.notes.extend(self.undeclared(found));
         let ignored = self.ignored_in(found, on)?;
         self.left_out(drawn, ignored.as_slice())
