@@ -111,8 +111,8 @@ struct Instances {
     joins: bool,
     /// Root, filter and the operator: what a verdict depends on beside the files.
     digest: Digest,
-    /// Whether the series are labels, and no scans.
-    labels: bool,
+    /// Whether the series are trusted as labels; `None` for scans.
+    labels: Option<bool>,
 }
 
 /// The sources of one pipeline.
@@ -392,7 +392,7 @@ fn readers(plan: &Plan, joined: &[PathBuf]) -> Vec<Reader> {
         let of = [VERDICTS, root.as_os_str().as_encoded_bytes(), filter.as_bytes(), &operator.0, &version];
         let also = joins.then_some(b"series per slice".as_slice());
         let digest = Digest::of_parts(of.into_iter().chain(also));
-        let labels = source == number;
+        let labels = label_series::trusted(&stage.stage);
         let instances = Instances { source, root, rules, joins, digest, labels };
         Some(Reader { stage: StageId::at(number), origin: Origin::Instances(instances) })
     };

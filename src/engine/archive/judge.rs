@@ -1,5 +1,6 @@
 //! Judges series: from the records of their files to scans, or to why they are none.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -141,8 +142,10 @@ fn assemble_all(
 ) {
     let all: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
     // The path of a record's file; of several files with this record any will do, since they hold the same.
-    let path = |digest: Digest| members.iter().find(|(_, record)| *record == digest).map(|(path, _)| path);
-    let place = |index: usize| instances.get(index).and_then(|(found, digest)| Some((path(*digest)?, found)));
+    let paths: BTreeMap<Digest, &PathBuf> =
+        members.iter().rev().map(|(path, record)| (*record, path)).collect();
+    let place =
+        |index: usize| instances.get(index).and_then(|(found, digest)| Some((*paths.get(digest)?, found)));
     let same = |a, b| {
         let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
         same_values((a.0, a.1), (b.0, b.1))
@@ -162,7 +165,7 @@ fn assemble_all(
                 }
                 row.notes.extend(joined::note(&assembled, instances).filter(|_| reader.joins));
                 judgement.1.push((row.list, list));
-                if reader.labels {
+                if reader.labels.is_some() {
                     let first = assembled.slices.first().and_then(|slice| place(slice.instance));
                     let from = first.and_then(|(path, _)| made_from(path).ok()).unwrap_or_default();
                     row.notes.extend(notes_of(&from));

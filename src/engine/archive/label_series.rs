@@ -27,24 +27,29 @@ pub(super) fn instances_of(stage: &Stage) -> Option<&dyn InstanceSource> {
     }
 }
 
+/// Whether the labels of a stage are series that are trusted to lie where they say throughout a study; `None` for any other
+/// stage.
+pub(super) fn trusted(stage: &Stage) -> Option<bool> {
+    match stage {
+        Stage::Labels(source) => match source.lies_in() {
+            LabelsIn::Series { trusted, .. } => Some(trusted),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 impl Archive {
     /// Whether the series of a reader are labels, and no scans.
     pub(super) fn holds_labels(&self, reader: usize) -> bool {
-        match self.readers.get(reader).map(|reader| &reader.origin) {
-            Some(Origin::Instances(instances)) => instances.labels,
-            _ => false,
-        }
+        self.trusts(reader).is_some()
     }
 
     /// Whether the labels of a reader are trusted to lie where they say throughout a study; `None` for a reader of scans.
     fn trusts(&self, reader: usize) -> Option<bool> {
-        let stage = self.readers.get(reader).filter(|_| self.holds_labels(reader))?.stage;
-        match &self.plan.stages.get(stage.place())?.stage {
-            Stage::Labels(source) => match source.lies_in() {
-                LabelsIn::Series { trusted, .. } => Some(trusted),
-                _ => None,
-            },
-            _ => None,
+        match &self.readers.get(reader)?.origin {
+            Origin::Instances(instances) => instances.labels,
+            Origin::Files => None,
         }
     }
 
@@ -94,10 +99,7 @@ impl Archive {
                         && Within::of(&Geometry::from(&row.grid), &Geometry::from(&scan.grid)).is_some()
                 };
                 if scans.iter().any(lies_on) {
-                    for root in self.roots() {
-                        let members = self.store.members(row.series_uid(), &root)?;
-                        files.extend(members.into_iter().map(|(path, _)| path));
-                    }
+                    files.extend(self.files_of_images(row.series_uid())?);
                 }
             }
         }

@@ -11,7 +11,7 @@ use tomoflow_connectors::imagefile::headers_of;
 use super::look::{Compared, Differences, Looked, UNASKED};
 use super::{Archive, SourceError};
 use crate::executor::work::{OutlinesRow, Verdict};
-use crate::store::Held;
+use crate::store::{Held, StoreError};
 
 impl Archive {
     /// Looks at files that are said to have changed.
@@ -76,15 +76,21 @@ impl Archive {
         Ok(looked)
     }
 
+    /// The files of a series' images, below all roots.
+    pub(super) fn files_of_images(&self, series: &str) -> Result<BTreeSet<PathBuf>, StoreError> {
+        let mut files = BTreeSet::new();
+        for root in self.roots() {
+            files.extend(self.store.members(series, &root)?.into_iter().map(|(path, _)| path));
+        }
+        Ok(files)
+    }
+
     /// The files of a series and of the outlines that refer to it, as far as they are known.
     ///
     /// # Errors
     /// When the index cannot be read.
     pub fn files_of(&self, series: &str) -> Result<BTreeSet<PathBuf>, SourceError> {
-        let mut files = BTreeSet::new();
-        for root in self.roots() {
-            files.extend(self.store.members(series, &root)?.into_iter().map(|(path, _)| path));
-        }
+        let mut files = self.files_of_images(series)?;
         let told = self.told.iter().filter_map(|told| told.get(series)).flat_map(|told| told.iter());
         let frames: BTreeSet<&str> = told
             .filter_map(Verdict::accepted)

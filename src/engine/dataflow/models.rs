@@ -106,7 +106,7 @@ impl<'s> Built<'s, '_> {
             (action.key, (case, part))
         });
         let drawn = candidates.clone().map(|(_, placed)| placed);
-        self.tell_copies(index, standing.0, standing.1.concat(drawn).distinct());
+        self.tell_copies(index, standing.0, standing.1.concat(drawn));
         let prepared = self.awaited(candidates).map(|(placed, outcome)| (placed, prepared(outcome)));
         // Failures to prepare are rejects of their own; here they only leave the dataset.
         self.act(wanted);
