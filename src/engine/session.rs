@@ -9,6 +9,7 @@ pub(in crate::engine) mod summary;
 mod watch;
 mod works;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub struct Session {
     gate: Option<Gate>,
     tables: Tables,
     folders: Folders,
+    /// Folders of earlier sinks, which are looked for once.
+    left: OnceCell<BTreeSet<PathBuf>>,
     pub(in crate::engine) monitor: Monitor,
     changes: Changes,
     pub(in crate::engine) read: usize,
@@ -118,6 +121,7 @@ impl Session {
             gate,
             tables,
             folders,
+            left: OnceCell::new(),
             monitor,
             changes: Changes::default(),
             read,
@@ -330,7 +334,8 @@ impl Session {
         summary.told = self.archive.told_of();
         summary.told.extend(self.folders.edited());
         summary.told.extend(self.folders.refused());
-        summary.told.extend(left::told(&self.plan, &self.store));
+        let left = self.left.get_or_init(|| left::folders(&self.plan, &self.store));
+        summary.told.extend(left::told(&self.plan, &self.store, left));
         summary.told.extend(self.tables.edited());
         summary.told.extend(self.tables.foreign());
         summary.told.extend(self.tables.aside());

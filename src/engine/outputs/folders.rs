@@ -11,7 +11,8 @@ use rayon::prelude::*;
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::Few;
 
-use self::note::{NOTE, Note};
+use self::note::Note;
+pub(super) use self::note::{NOTE, is_plain};
 use super::carried::Carried;
 use super::identity::Identity;
 use super::maskfile::a_file_each;

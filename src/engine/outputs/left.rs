@@ -7,13 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tomoflow_connectors::shown::Shown as _;
 
-use super::folders::notes;
+use super::folders::{NOTE, is_plain, notes};
 use super::owner::Owner;
 use crate::pipeline::{Plan, resolved};
 use crate::store::Store;
-
-/// The name of the note in each folder that a sink wrote into.
-const NOTE: &str = ".tomoflow.json";
 
 /// What a folder's note says of it.
 #[derive(Deserialize)]
@@ -24,20 +21,24 @@ struct Note {
     owner: Option<Owner>,
 }
 
-/// Returns a line for each folder that holds files of this pipeline and that no sink of it names.
-pub(in crate::engine) fn told(plan: &Plan, store: &Store) -> Vec<String> {
+/// The folders that sinks wrote into at any time and that no sink of the pipeline names. A run writes into none but those
+/// that it names, so that they stay the same as long as it goes on.
+pub(in crate::engine) fn folders(plan: &Plan, store: &Store) -> BTreeSet<PathBuf> {
     let known = match store.written_as(NOTE) {
         Ok(known) => known,
         Err(error) => {
             tracing::error!("folders that no sink names any more cannot be told of: {error}");
-            return Vec::new();
+            return BTreeSet::new();
         }
     };
     let folder = |note: &PathBuf| note.parent().map(resolved);
     let named: BTreeSet<PathBuf> = notes(plan).iter().filter_map(folder).collect();
-    let left: BTreeSet<PathBuf> =
-        known.iter().filter_map(folder).filter(|folder| !named.contains(folder)).collect();
-    left.iter().filter_map(|folder| line(plan, store, folder)).collect()
+    known.iter().filter_map(folder).filter(|folder| !named.contains(folder)).collect()
+}
+
+/// Returns a line for each of these folders that holds files of this pipeline.
+pub(in crate::engine) fn told(plan: &Plan, store: &Store, folders: &BTreeSet<PathBuf>) -> Vec<String> {
+    folders.iter().filter_map(|folder| line(plan, store, folder)).collect()
 }
 
 /// Says how many files of the pipeline a folder holds, if there are any. One whose note is gone, or says that the
@@ -52,8 +53,7 @@ fn line(plan: &Plan, store: &Store, folder: &Path) -> Option<String> {
         return None;
     }
     let names: BTreeSet<String> = note.present.into_values().flatten().collect();
-    let plain = |name: &&String| !name.contains('/') && !name.starts_with('.');
-    let count = names.iter().filter(plain).filter(|name| folder.join(name).is_file()).count();
+    let count = names.iter().filter(|name| is_plain(name)).filter(|name| folder.join(name).is_file()).count();
     let files = if count == 1 { "file" } else { "files" };
     let text = format!(
         "{} still holds {count} {files} that a sink of this pipeline wrote there, and no sink names the folder any more: \

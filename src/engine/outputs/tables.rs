@@ -5,7 +5,7 @@ mod made;
 mod parquet;
 mod pooled;
 
-pub use kept::{ASIDE, ASIDE_PAGE, set_aside};
+pub use kept::{ASIDE, ASIDE_PAGE, PAGE, set_aside};
 pub use made::entry_of;
 
 use std::collections::btree_map::Entry;

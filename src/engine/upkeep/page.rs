@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tomoflow_connectors::{Digest, private};
 
-use crate::engine::outputs::tables::ASIDE_PAGE;
-
-/// The name of the page in `out`.
-pub const PAGE: &str = "report.html";
+use crate::engine::outputs::tables::{ASIDE_PAGE, PAGE};
 
 const NOTE: &str = "report.blake3";
 

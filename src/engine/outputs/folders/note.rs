@@ -15,7 +15,12 @@ use crate::engine::outputs::owner::Owner;
 use crate::store::{Since, Store, Written};
 
 /// The name of the file in each folder that says what it holds.
-pub(super) const NOTE: &str = ".tomoflow.json";
+pub(in crate::engine::outputs) const NOTE: &str = ".tomoflow.json";
+
+/// Whether a name in a note is that of a file in the folder itself.
+pub(in crate::engine::outputs) fn is_plain(name: &str) -> bool {
+    !name.contains('/') && !name.starts_with('.')
+}
 
 /// What a folder holds.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,9 +42,8 @@ impl Folder {
     pub(super) fn read_note(&self) -> Note {
         let text = fs::read(self.files.path.join(NOTE)).unwrap_or_default();
         let mut note: Note = serde_json::from_slice(&text).unwrap_or_default();
-        let plain = |name: &String| !name.contains('/') && !name.starts_with('.');
-        note.pending.retain(plain);
-        note.present.retain(|_, names| names.iter().all(plain));
+        note.pending.retain(|name| is_plain(name));
+        note.present.retain(|_, names| names.iter().all(|name| is_plain(name)));
         note
     }
 

@@ -12,6 +12,9 @@ use crate::store::{Since, Written};
 /// The folder into which `verify --mend` moves tables that do not read, beside those that do.
 pub const ASIDE: &str = ".damaged";
 
+/// The name in `out` of the page that `report` writes.
+pub const PAGE: &str = "report.html";
+
 /// The name in `out` that `verify --mend` gives to a page of `report` that is not what was written.
 pub const ASIDE_PAGE: &str = "report.html.damaged";
 
@@ -96,7 +99,7 @@ impl Tables {
 
     /// A report that was written before cases were shown as they are shown now: told of where identifiers are hidden.
     pub fn old_report(&self, changed: &BTreeSet<&'static str>) -> Option<String> {
-        let report = self.folder.with_file_name("report.html");
+        let report = self.folder.with_file_name(PAGE);
         let hides = !(self.identity.is_clear() && self.identity.shows_text());
         (hides && changed.contains(Table::Cases.name()) && report.is_file()).then(|| {
             format!(

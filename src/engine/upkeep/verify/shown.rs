@@ -9,7 +9,8 @@ use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::tensorboard::Sums;
 
 use super::Verified;
-use crate::engine::upkeep::page::{self, PAGE, Page};
+use crate::engine::outputs::tables::PAGE;
+use crate::engine::upkeep::page::{self, Page};
 use crate::store::StoreError;
 
 /// The folder of TensorBoard's files in `out`.
