@@ -36,9 +36,14 @@ pub fn recognise(survey: &Survey, wishes: &Wishes) -> Archive {
     let drawn = drawn_on(survey);
     let mut painted_told = Vec::new();
     let painted = label_series::find(survey, &mut painted_told);
+    let place = |volume: &FoundVolume| (volume.series_uid.clone(), volume.part);
+    let painted_on: BTreeSet<_> = painted
+        .iter()
+        .flat_map(|found| survey.volumes.iter().filter(|volume| found.lies_on(volume)))
+        .map(place)
+        .collect();
     let is_drawn = |volume: &FoundVolume| {
-        drawn.contains(volume.series_uid.as_str())
-            || painted.as_ref().is_some_and(|found| found.lies_on(volume))
+        drawn.contains(volume.series_uid.as_str()) || painted_on.contains(&place(volume))
     };
     let no_labels = |volume: &&FoundVolume| painted.as_ref().is_none_or(|found| !found.holds(volume));
     let volumes: Vec<&FoundVolume> = survey.volumes.iter().filter(no_labels).collect();

@@ -9,6 +9,14 @@ use super::toml;
 /// The share by which spacings may differ from the wanted one and are left as they are.
 const ALIKE: f64 = 0.02;
 
+/// Distance at which steps and corners of two grids are the same, mm.
+const SAME_MM: f64 = 0.01;
+
+/// Whether two grids have the same steps and the same first corner.
+pub fn same_places(a: &[[f64; 4]; 4], b: &[[f64; 4]; 4]) -> bool {
+    a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() <= SAME_MM)
+}
+
 /// Returns where columns, rows and slices of a grid grow to.
 pub fn axes(affine_lps: &[[f64; 4]; 4]) -> String {
     let letter = |column: usize| {

@@ -9,6 +9,7 @@ use tomoflow_connectors::dicom::load_scan;
 
 use super::archive::{Archive, Block};
 use super::{Survey, Wishes, toml};
+use crate::operators::sources::dicom_labels::label_at;
 use crate::voxels::within::Within;
 
 /// Series that are read for their values.
@@ -80,10 +81,10 @@ impl LabelSeries<'_> {
 
     /// Whether one of these was drawn on a scan: it lies in its study, on its grid.
     pub fn lies_on(&self, scan: &FoundVolume) -> bool {
-        let study = |volume: &FoundVolume| volume.tags.get("StudyInstanceUID").cloned();
         let grid = geometry(scan);
         let on = |labels: &&FoundVolume| {
-            study(labels) == study(scan) && Within::of(&geometry(labels), &grid).is_some()
+            labels.tags.get("StudyInstanceUID") == scan.tags.get("StudyInstanceUID")
+                && Within::of(&geometry(labels), &grid).is_some()
         };
         self.volumes.iter().any(on)
     }
@@ -148,9 +149,7 @@ fn values_of(voxels: &[f32]) -> Option<BTreeSet<u16>> {
             continue;
         }
         last = voxel;
-        let near = voxel.round();
-        let fits = (voxel - near).abs() <= 1e-3 && (0.0..=f32::from(u16::MAX)).contains(&near);
-        if !fits || (values.insert(near as u16) && values.len() > MOST) {
+        if values.insert(label_at(voxel)?) && values.len() > MOST {
             return None;
         }
     }

@@ -9,6 +9,7 @@ use tomoflow_connectors::imagefile;
 use super::channels::{Together, together, volumes};
 use super::claims::Claims;
 use super::described::Described;
+use super::grids::same_places;
 use super::naming::{self, Called, Pattern, Template};
 use super::parts::{self, Apart};
 use super::{Survey, below};
@@ -29,8 +30,6 @@ pub(super) struct Found {
 
 /// Folders that have a pattern each, at most.
 const FOLDERS: usize = 64;
-/// Distance at which corners of two grids are one place, mm.
-const SAME_MM: f64 = 0.01;
 
 /// Scan and labels that go together, by their places among the images.
 struct Pair {
@@ -125,8 +124,7 @@ fn on_other_grids(survey: &Survey, pairs: &mut Vec<Pair>) -> BTreeSet<PathBuf> {
 }
 
 fn same_grid(a: &FoundImage, b: &FoundImage) -> bool {
-    let mut places = a.affine_lps.iter().flatten().zip(b.affine_lps.iter().flatten());
-    a.shape == b.shape && places.all(|(a, b)| (a - b).abs() <= SAME_MM)
+    a.shape == b.shape && same_places(&a.affine_lps, &b.affine_lps)
 }
 
 fn told_of_others(survey: &Survey, files: &BTreeSet<PathBuf>) -> Option<String> {

@@ -6,13 +6,12 @@ use tomoflow_connectors::dicom::inspect::FoundVolume;
 use tomoflow_connectors::dicom::{Record, read_record};
 
 use super::Survey;
+use super::grids::same_places;
 
 /// Kinds of series that become channels, at most: of more nobody can say which are meant.
 const MOST: usize = 6;
 /// Files that a line names, at most.
 const NAMED: usize = 3;
-/// Distance at which corners of two grids are one place, mm.
-const SAME_MM: f64 = 0.01;
 /// What a series is called that shows where others lie.
 const PLANNING: [&str; 5] = ["localizer", "localiser", "scout", "topogram", "survey"];
 /// Names that stages of a pipeline have already.
@@ -265,13 +264,14 @@ fn beside<'s>(
     let all: BTreeSet<Kind> =
         studies.iter().flat_map(|volumes| volumes.iter()).map(|volume| kinds.kind(volume)).collect();
     for volumes in studies {
-        let of = |kind: &Kind| {
-            volumes.iter().copied().filter(|volume| kinds.kind(volume) == *kind).collect::<Vec<_>>()
-        };
-        let Some(&grid) = of(first).first() else { continue };
+        let mut of: BTreeMap<Kind, Vec<&'s FoundVolume>> = BTreeMap::new();
+        for volume in volumes.iter().copied() {
+            of.entry(kinds.kind(volume)).or_default().push(volume);
+        }
+        let Some(&grid) = of.get(first).and_then(|own| own.first()) else { continue };
         for kind in all.iter().filter(|kind| *kind != first) {
-            let (own, beside) = (of(kind), found.entry(kind.clone()).or_default());
-            match own.as_slice() {
+            let beside = found.entry(kind.clone()).or_default();
+            match of.get(kind).map_or(&[][..], Vec::as_slice) {
                 [] => beside.without.push(grid),
                 [one] => {
                     beside.have += 1;
@@ -296,8 +296,10 @@ fn recurring<'f, 's>(
     let recurs = |kind: &Kind, found: &Beside<'_>| {
         found.have >= 2 && 2 * found.have > studies && told(kind) && !kind.plans()
     };
+    let mut frames = Frames::default();
     let all = beside.iter().filter(|(kind, found)| recurs(kind, found)).map(|(kind, found)| {
-        let elsewhere = found.pairs.iter().filter(|[first, other]| !comparable(first, other)).count();
+        let elsewhere =
+            found.pairs.iter().filter(|[first, other]| !comparable(first, other, &mut frames)).count();
         Recurring { kind, found, elsewhere }
     });
     let (mut chosen, elsewhere): (Vec<_>, Vec<_>) =
@@ -365,11 +367,23 @@ fn left_out(beside: &BTreeMap<Kind, Beside<'_>>, chosen: &BTreeSet<&Kind>) -> Op
 }
 
 /// Whether positions of two series are those of one space, as `channels` asks.
-fn comparable(first: &FoundVolume, other: &FoundVolume) -> bool {
-    match (frame(first), frame(other)) {
-        (Some(a), Some(b)) if a.is_empty() && b.is_empty() => same_grid(first, other),
+fn comparable<'s>(first: &'s FoundVolume, other: &'s FoundVolume, frames: &mut Frames<'s>) -> bool {
+    match (frames.of(first), frames.of(other)) {
+        (Some(a), Some(b)) if a.is_empty() && b.is_empty() => {
+            first.shape == other.shape && same_places(&first.affine_lps, &other.affine_lps)
+        }
         (Some(a), Some(b)) => a == b,
         _ => false,
+    }
+}
+
+/// FrameOfReferenceUIDs of series; the file of each is read once.
+#[derive(Default)]
+struct Frames<'s>(BTreeMap<(&'s str, u32), Option<String>>);
+
+impl<'s> Frames<'s> {
+    fn of(&mut self, volume: &'s FoundVolume) -> Option<String> {
+        self.0.entry((&volume.series_uid, volume.part)).or_insert_with(|| frame(volume)).clone()
     }
 }
 
@@ -380,11 +394,6 @@ fn frame(volume: &FoundVolume) -> Option<String> {
         Ok(Record::Instance(instance)) => Some(instance.frame_of_reference),
         _ => None,
     }
-}
-
-fn same_grid(a: &FoundVolume, b: &FoundVolume) -> bool {
-    let places = a.affine_lps.iter().flatten().zip(b.affine_lps.iter().flatten());
-    a.shape == b.shape && places.into_iter().all(|(a, b)| (a - b).abs() <= SAME_MM)
 }
 
 /// A text as the name of a stage.
