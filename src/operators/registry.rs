@@ -110,6 +110,11 @@ pub enum Looks<'a> {
 pub trait MaskTransform: Send + Sync {
     /// Runs on one mask.
     fn apply(&self, mask: &Mask) -> Result<Mask, Failure>;
+
+    /// Whether a mask has the same labels afterwards, by name.
+    fn keeps_names(&self) -> bool {
+        false
+    }
 }
 
 /// Puts masks of one scan together.

@@ -1,8 +1,8 @@
 //! Labels that cross, before stages that take one label for each voxel: refused before a run.
 
-use super::placement::upstream;
 use super::prepared::Cards;
 use super::problem::Found;
+use super::regions::source_of_labels;
 use crate::operators::registry::Stage;
 
 /// Reports stages that know one label of a voxel, of cases whose labels may share voxels.
@@ -47,9 +47,7 @@ pub(super) fn refused(cards: &Cards<'_>) -> Vec<Found> {
 
 /// The source of the labels that come to a stage, and the first two of them that may share voxels; none where none may.
 fn crossing<'a>(cards: &'a Cards<'_>, stage: usize) -> Option<(&'a str, [String; 2])> {
-    let mut before = std::iter::once(stage).chain(upstream(cards.inputs, stage));
-    let label = before.find(|at| matches!(cards.built[*at], Some(Stage::Label { .. })))?;
-    let source = cards.inputs[label].get(1).copied().flatten()?;
+    let source = source_of_labels(cards, stage)?;
     let Some(Stage::Labels(labels)) = &cards.built[source] else { return None };
     let (names, sets) = (labels.label_names(), labels.sets());
     let name = |place: usize| {

@@ -120,17 +120,16 @@ impl<'a> Checker<'a> {
     ) -> Option<&'f str> {
         let names = fields.iter().map(|field| field.name).chain(known.iter().copied());
         let meant = closest(&key.name, names.clone());
-        let lead = leads_on(&key.name.to_lowercase());
-        let hint = match (key.name.as_str(), meant) {
-            ("inputs", _) => "a source takes nothing from other stages".to_owned(),
-            ("extends" | "without", _) => "it opens the file, before the line `[pipeline]`".to_owned(),
-            ("keep", _) => "only operators have an output to keep".to_owned(),
-            (name, _) if common::COMMON.iter().any(|field| field.name == name) => {
+        let hint = match (key.name.as_str(), meant, leads_on(&key.name.to_lowercase())) {
+            ("inputs", ..) => "a source takes nothing from other stages".to_owned(),
+            ("extends" | "without", ..) => "it opens the file, before the line `[pipeline]`".to_owned(),
+            ("keep", ..) => "only operators have an output to keep".to_owned(),
+            (name, ..) if common::COMMON.iter().any(|field| field.name == name) => {
                 format!("only operators take `{name}`")
             }
-            (_, Some(meant)) => format!("did you mean `{meant}`?"),
-            (_, None) if lead.is_some() => lead.unwrap_or_default().to_owned(),
-            (name, _) if of_window(name) && fields.iter().any(|field| field.name == "low") => {
+            (_, Some(meant), _) => format!("did you mean `{meant}`?"),
+            (_, None, Some(lead)) => lead.to_owned(),
+            (name, ..) if of_window(name) && fields.iter().any(|field| field.name == "low") => {
                 "`low` is the centre less half the width, `high` the centre and half the width: 40 and 400 are \
                  low = -160, high = 240"
                     .to_owned()

@@ -1,13 +1,10 @@
 //! Masks and the truths that they are compared with: labels of one name must be in both.
 
 use super::declare::Declared;
-use super::placement::upstream;
+use super::placement::{label_names, upstream};
 use super::problem::Found;
 use crate::operators::registry::Stage;
 use crate::operators::value::listed;
-
-/// Types of stages that leave the names of a mask's labels as they are.
-const SAME_NAMES: [&str; 5] = ["largest_component", "remove_small", "fill_holes", "opening", "closing"];
 
 /// Reports comparisons whose masks have no label of the truth, as far as the file says which labels there are.
 pub(super) fn have_labels_in_common(
@@ -16,7 +13,7 @@ pub(super) fn have_labels_in_common(
     built: &[Option<Stage>],
     found: &mut Vec<Found>,
 ) {
-    let all = All { stages, inputs, built };
+    let all = All { inputs, built };
     for (index, stage) in stages.iter().enumerate() {
         let Some(Stage::Evaluate(_)) = &built[index] else { continue };
         let [Some(masks), Some(cases)] = [0, 1].map(|input| inputs[index].get(input).copied().flatten())
@@ -40,7 +37,6 @@ pub(super) fn have_labels_in_common(
 }
 
 struct All<'a> {
-    stages: &'a [Declared<'a>],
     inputs: &'a [Vec<Option<usize>>],
     built: &'a [Option<Stage>],
 }
@@ -51,8 +47,7 @@ impl All<'_> {
         for at in std::iter::once(masks).chain(upstream(self.inputs, masks)) {
             match self.built[at].as_ref()? {
                 Stage::Segment(segmenter) => return Some((at, segmenter.label_names())),
-                Stage::Mask(_)
-                    if self.stages[at].spec().is_some_and(|spec| SAME_NAMES.contains(&spec.name)) => {}
+                Stage::Mask(mask) if mask.keeps_names() => {}
                 _ => return None,
             }
         }
@@ -66,10 +61,7 @@ impl All<'_> {
                 Stage::Transform(_) | Stage::Channels(_) => {}
                 Stage::Label { .. } => {
                     let source = self.inputs[at].get(1).copied().flatten()?;
-                    return match self.built[source].as_ref()? {
-                        Stage::Labels(labels) => Some(labels.label_names()),
-                        _ => None,
-                    };
+                    return label_names(self.built[source].as_ref()?);
                 }
                 _ => return None,
             }

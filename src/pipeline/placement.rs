@@ -87,7 +87,7 @@ pub(super) fn known_labels(
 }
 
 /// The labels that a source gives, where it is one of labels.
-fn label_names(source: &Stage) -> Option<Vec<String>> {
+pub(super) fn label_names(source: &Stage) -> Option<Vec<String>> {
     match source {
         Stage::Labels(source) => Some(source.label_names()),
         _ => None,

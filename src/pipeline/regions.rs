@@ -28,12 +28,16 @@ pub(super) fn differ(cards: &Cards<'_>) -> Vec<Found> {
     found
 }
 
+/// The source of the labels that come to a stage, or that it gives; none of scans without.
+pub(super) fn source_of_labels(cards: &Cards<'_>, stage: usize) -> Option<usize> {
+    let mut from = std::iter::once(stage).chain(upstream(cards.inputs, stage));
+    let label = from.find(|at| matches!(cards.built[*at], Some(Stage::Label { .. })))?;
+    cards.inputs[label].get(1).copied().flatten()
+}
+
 /// The labels that cases of a stage have; none of scans without.
 fn of_cases(cards: &Cards<'_>, stage: usize) -> Option<Regions> {
-    let label =
-        upstream(cards.inputs, stage).find(|at| matches!(cards.built[*at], Some(Stage::Label { .. })))?;
-    let source = cards.inputs[label].get(1).copied().flatten()?;
-    let Some(Stage::Labels(labels)) = &cards.built[source] else { return None };
+    let Some(Stage::Labels(labels)) = &cards.built[source_of_labels(cards, stage)?] else { return None };
     let (names, nested) = (labels.label_names(), labels.nested());
     let within = |place: usize| {
         let held = nested.get(place).into_iter().flatten();

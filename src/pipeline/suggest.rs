@@ -2,54 +2,6 @@
 
 use super::elsewhere::{FIELDS, leads_on};
 
-/// What other programs call a thing, and what it is called here.
-const ELSEWHERE: [(&str, &str); 44] = [
-    ("amp", "precision"),
-    ("asd", "assd"),
-    ("average_surface_distance", "assd"),
-    ("batch_size", "batch"),
-    ("dsc", "dice"),
-    ("early_stopping", "patience"),
-    ("hausdorff", "hd95"),
-    ("hausdorff_95", "hd95"),
-    ("hausdorff_distance", "hd95"),
-    ("inference", "infer"),
-    ("labelmap", "label_images"),
-    ("labels", "label"),
-    ("largest_connected_component", "largest_component"),
-    ("lr", "learning_rate"),
-    ("lr_scheduler", "schedule"),
-    ("max_epochs", "epochs"),
-    ("mha", "images"),
-    ("model_path", "model"),
-    ("n_epochs", "epochs"),
-    ("nifti", "images"),
-    ("normalise", "zscore"),
-    ("normalize", "zscore"),
-    ("normalized_surface_dice", "nsd"),
-    ("nrrd", "images"),
-    ("num_epochs", "epochs"),
-    ("num_samples", "per_case"),
-    ("optimiser", "optimizer"),
-    ("patch_size", "size"),
-    ("pixdim", "spacing_mm"),
-    ("predict", "infer"),
-    ("pretrained", "start"),
-    ("pretrained_weights", "start"),
-    ("resize", "resample"),
-    ("roi_size", "size"),
-    ("roi", "structures"),
-    ("scheduler", "schedule"),
-    ("seg", "dicom_seg"),
-    ("spacing", "spacing_mm"),
-    ("surface_dice", "nsd"),
-    ("target_spacing", "spacing_mm"),
-    ("test_time_augmentation", "flips"),
-    ("tta", "flips"),
-    ("val", "validation"),
-    ("wd", "weight_decay"),
-];
-
 /// Candidates that a word is compared with; each of many mistakes would be compared with all of many names.
 const COMPARED: usize = 1000;
 /// Candidates that a remedy lists.
@@ -60,7 +12,7 @@ const LISTED: usize = 60;
 pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let candidates: Vec<&str> = candidates.into_iter().collect();
-    let mut elsewhere = ELSEWHERE.iter().chain(FIELDS).filter(|(name, _)| *name == word);
+    let mut elsewhere = FIELDS.iter().filter(|(name, _)| *name == word);
     let known = |(_, here): &(&str, &str)| candidates.iter().copied().find(|candidate| candidate == here);
     if let Some(candidate) = elsewhere.find_map(known) {
         return Some(candidate);

@@ -79,6 +79,10 @@ pub(super) fn runs_by_label(mask: &Mask, meant: &Meant) -> Result<BTreeMap<u16, 
 }
 
 impl MaskTransform for Closing {
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
     fn apply(&self, mask: &Mask) -> Result<Mask, Failure> {
         let size = mask.labels.size();
         let ball = Ball::new(self.radius_mm, mask.labels.geometry())?;

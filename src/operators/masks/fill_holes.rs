@@ -68,6 +68,10 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 impl MaskTransform for FillHoles {
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
     fn apply(&self, mask: &Mask) -> Result<Mask, Failure> {
         let meant = self.labels.values(mask)?;
         let is_meant = |label: u16| meant.as_ref().is_none_or(|meant| meant.contains(&label));

@@ -42,6 +42,10 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 impl MaskTransform for LargestComponent {
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
     fn apply(&self, mask: &Mask) -> Result<Mask, Failure> {
         let labels = &mask.labels;
         let found = components(labels.voxels(), labels.size(), self.connectivity);

@@ -50,6 +50,10 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 impl MaskTransform for Opening {
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
     fn apply(&self, mask: &Mask) -> Result<Mask, Failure> {
         let size = mask.labels.size();
         let ball = Ball::new(self.radius_mm, mask.labels.geometry())?;

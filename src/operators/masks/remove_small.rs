@@ -103,6 +103,10 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 impl MaskTransform for RemoveSmall {
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
     fn apply(&self, mask: &Mask) -> Result<Mask, Failure> {
         let (labels, least) = (&mask.labels, self.least.voxels(mask)?);
         let meant = self.labels.values(mask)?;
