@@ -107,6 +107,17 @@ pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
     Ok((file, facts))
 }
 
+/// The beginning of an ordinary file, of so many bytes at most.
+///
+/// # Errors
+/// As [`open`], and the system's errors while it is read.
+pub fn beginning(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let (file, _) = open(path)?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The metadata of an open file, when it is an ordinary one.
 ///
 /// # Errors

@@ -56,13 +56,7 @@ impl Secret {
             move |source| ClusterError::Token { path, source }
         };
         let bytes = match (token, std::env::var_os(VARIABLE)) {
-            (Some(path), _) => {
-                let mut bytes = Vec::new();
-                let read =
-                    reading::open(path).and_then(|(file, _)| file.take(LONGEST).read_to_end(&mut bytes));
-                read.map_err(refused(path))?;
-                bytes
-            }
+            (Some(path), _) => reading::beginning(path, LONGEST).map_err(refused(path))?,
             (None, Some(text)) => text.as_encoded_bytes().to_vec(),
             (None, None) if loopback => {
                 let path = own_key().ok_or(ClusterError::NoToken { loopback })?;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use tomoflow_connectors::dicom::Few;
@@ -56,11 +55,9 @@ impl Destination {
         let absent = folder.ancestors().filter(|above| !above.as_os_str().is_empty());
         let absent =
             absent.take_while(|above| above.symlink_metadata().is_err()).map(Path::to_owned).collect();
-        let mut text = Vec::new();
-        let read =
-            reading::open(&folder.join(NOTE)).and_then(|(file, _)| file.take(LONGEST).read_to_end(&mut text));
         // A note that nobody can read says nothing: all that lies there is somebody's then.
-        let known = read.ok().and_then(|_| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let text = reading::beginning(&folder.join(NOTE), LONGEST).ok();
+        let known = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         Ok(Self { folder: folder.to_owned(), known, names: BTreeSet::new(), absent })
     }
 

@@ -1,6 +1,6 @@
 //! Certificates by which a run and its workers prove themselves, and the rules of the links that they make.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -127,9 +127,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClusterErro
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, ClusterError> {
-    let mut bytes = Vec::new();
-    let read = reading::open(path).and_then(|(file, _)| file.take(LONGEST).read_to_end(&mut bytes));
-    read.map(|_| bytes).map_err(|error| wrong(path, error))
+    reading::beginning(path, LONGEST).map_err(|error| wrong(path, error))
 }
 
 fn wrong(path: &Path, why: impl ToString) -> ClusterError {
