@@ -15,7 +15,7 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = 34.0;
 
 /// The beginning of the names of pooled sensitivities, before the number of false positives.
-const METRIC: &str = "pooled_sensitivity_at_";
+pub(super) const METRIC: &str = "pooled_sensitivity_at_";
 
 /// The colours of lines, as often as there are lines.
 const COLOURS: [&str; 3] = ["one", "two", "three"];

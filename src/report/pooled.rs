@@ -3,29 +3,27 @@
 use tomoflow_connectors::table::SummaryRow;
 
 use super::figures::words;
+use super::froc;
 use super::html::{Text, count, figure, section, table};
 
 /// The beginning of the names of such figures.
 const POOLED: &str = "pooled_";
-
-/// The figures that the section about boxes shows as lines.
-const LINES: &str = "sensitivity_at_";
 
 /// The section; empty where nothing is pooled.
 pub(super) fn pooled(rows: &[SummaryRow]) -> String {
     let metric = |row: &SummaryRow| row.metric.strip_prefix(POOLED).map(str::to_owned);
     let mut shown: Vec<(String, &SummaryRow)> = rows
         .iter()
-        .filter(|row| row.grouped_by == "split")
+        // The section about boxes shows the others as lines.
+        .filter(|row| row.grouped_by == "split" && !row.metric.starts_with(froc::METRIC))
         .filter_map(|row| Some((metric(row)?, row)))
-        .filter(|(metric, _)| !metric.starts_with(LINES))
         .collect();
     if shown.is_empty() {
         return String::new();
     }
     shown.sort_by(|(a, one), (b, other)| {
-        let key = |row: &SummaryRow| [&row.stage, &row.model, &row.label, &row.group].map(String::clone);
-        key(one).cmp(&key(other)).then_with(|| a.cmp(b))
+        let one = (&one.stage, &one.model, &one.label, &one.group, a);
+        one.cmp(&(&other.stage, &other.model, &other.label, &other.group, b))
     });
     let line = |(metric, row): &(String, &SummaryRow)| {
         let parts = [&row.stage, &row.label, &row.group];
